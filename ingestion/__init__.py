@@ -1,0 +1,1 @@
+"""From a source database to append-only bronze Delta tables."""

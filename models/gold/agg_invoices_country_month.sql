@@ -1,0 +1,51 @@
+with
+
+invoices as (
+
+    select * from {{ ref("fct_invoices") }}
+
+),
+
+countries as (
+
+    select * from {{ ref("dim_countries") }}
+
+),
+
+by_country_month as (
+
+    select
+        country_key,
+        invoice_month,
+        reporting_currency,
+        count_if(not is_credit_note) as invoice_count,
+        count_if(is_credit_note) as credit_note_count,
+        count_if(exchange_rate is null) as without_rate_count,
+        cast(coalesce(sum(net_amount_reporting), 0) as decimal(34, 2)) as net_amount_reporting,
+        cast(coalesce(sum(tax_amount_reporting), 0) as decimal(34, 2)) as tax_amount_reporting,
+        cast(coalesce(sum(total_amount_reporting), 0) as decimal(34, 2)) as total_amount_reporting,
+        cast(
+            coalesce(sum(net_amount_reporting) filter (where status not in ('draft', 'cancelled')), 0) as decimal(34, 2)
+        ) as net_revenue_reporting
+    from invoices
+    group by all
+
+)
+
+select
+    by_country_month.country_key,
+    by_country_month.invoice_month,
+    countries.country_code,
+    countries.country_name,
+    countries.region,
+    countries.sub_region,
+    by_country_month.invoice_count,
+    by_country_month.credit_note_count,
+    by_country_month.without_rate_count,
+    by_country_month.reporting_currency,
+    by_country_month.net_amount_reporting,
+    by_country_month.tax_amount_reporting,
+    by_country_month.total_amount_reporting,
+    by_country_month.net_revenue_reporting
+from by_country_month
+inner join countries on by_country_month.country_key = countries.country_key

@@ -1,0 +1,64 @@
+-- Bronze countries, typed and checked but not yet deduplicated: see stg_invoices.
+{%- set columns = ["country_code", "country_name", "region", "sub_region", "currency_code", "updated_at"] %}
+
+with
+
+landed as (
+
+    select
+        {{ columns | join(",\n        ") }},
+        _rescued_data,
+        {{ bronze_metadata(var("loaders")["countries"], key="country_code") }}
+    from {{ source("bronze", "countries") }}
+
+),
+
+typed as (
+
+    select
+        nullif(upper(trim(country_code)), '') as country_code,
+        nullif(trim(country_name), '') as country_name,
+        nullif(trim(region), '') as region,
+        nullif(trim(sub_region), '') as sub_region,
+        nullif(upper(trim(currency_code)), '') as currency_code,
+        try_cast(updated_at as timestamp) as updated_at,
+        _is_deleted as is_deleted,
+        array_union(
+            array_intersect(
+                coalesce(json_object_keys(_rescued_data), array()), array('{{ columns | join("', '") }}')
+            ),
+            array_compact(array(case when {{ does_not_fit("updated_at", "timestamp") }} then 'updated_at' end))
+        ) as misfits,
+        to_json(struct({{ columns | join(", ") }}, _rescued_data)) as landed_row,
+        _loader,
+        _load_id,
+        _loaded_at,
+        _row_id
+    from landed
+
+),
+
+iso as (
+
+    select country_code as iso_country_code from {{ ref("iso_countries") }}
+
+),
+
+checked as (
+
+    select
+        typed.*,
+        array_compact(array(
+            case when country_code is null then 'missing_country_code' end,
+            case when country_code is not null and iso_country_code is null then 'unknown_country_code' end,
+            case when not is_deleted and country_name is null then 'missing_country_name' end,
+            case when updated_at is null and not array_contains(misfits, 'updated_at') then 'missing_updated_at' end,
+            case when size(misfits) > 0 then 'value_does_not_fit_type' end,
+            case when updated_at > _loaded_at + interval 1 day then 'updated_at_in_future' end
+        )) as reasons
+    from typed
+    left join iso on typed.country_code = iso.iso_country_code
+
+)
+
+select * from checked

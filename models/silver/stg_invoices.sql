@@ -1,0 +1,120 @@
+-- Bronze invoices, typed and checked but not yet deduplicated: silver_invoices keeps the rows without `reasons`,
+-- silver_rejected_invoices those with some, so that the two cannot disagree.
+{%- set types = {
+    "invoice_id": "bigint", "invoice_number": "string", "customer_id": "string", "country": "string",
+    "invoice_date": "date", "due_date": "date", "currency_code": "string", "net_amount": "decimal(18, 2)",
+    "tax_amount": "decimal(18, 2)", "total_amount": "decimal(18, 2)", "status": "string",
+    "created_at": "timestamp", "updated_at": "timestamp",
+} %}
+{%- set known_statuses = ["draft", "open", "paid", "overdue", "cancelled", "credit_note"] %}
+
+with
+
+landed as (
+
+    select
+        {{ types | join(",\n        ") }},
+        _rescued_data,
+        {{ bronze_metadata(var("loaders")["invoices"], key="invoice_id") }}
+    from {{ source("bronze", "invoices") }}
+
+),
+
+typed as (
+
+    select
+        try_cast(invoice_id as bigint) as invoice_id,
+        nullif(trim(invoice_number), '') as invoice_number,
+        nullif(trim(customer_id), '') as customer_id,
+        country as country_text,
+        try_cast(invoice_date as date) as invoice_date,
+        try_cast(due_date as date) as due_date,
+        cast(date_trunc('month', try_cast(invoice_date as date)) as date) as invoice_month,
+        nullif(upper(trim(currency_code)), '') as currency_code,
+        try_cast(net_amount as decimal(18, 2)) as net_amount,
+        try_cast(tax_amount as decimal(18, 2)) as tax_amount,
+        try_cast(total_amount as decimal(18, 2)) as total_amount,
+        case
+            when lower(trim(status)) in ('{{ known_statuses | join("', '") }}') then lower(trim(status))
+            else 'unknown'
+        end as status,
+        try_cast(created_at as timestamp) as created_at,
+        -- The deletion of an invoice that was dated in the future carries that date; it must not win for ever.
+        case
+            when _is_deleted then least(try_cast(updated_at as timestamp), _loaded_at + interval 1 day)
+            else try_cast(updated_at as timestamp)
+        end as updated_at,
+        _is_deleted as is_deleted,
+        array_union(
+            array_intersect(
+                coalesce(json_object_keys(_rescued_data), array()), array('{{ types | join("', '") }}')
+            ),
+            array_compact(array(
+                {%- for column, type in types.items() if type != "string" %}
+                case when {{ does_not_fit(column, type) }} then '{{ column }}' end{{ "," if not loop.last }}
+                {%- endfor %}
+            ))
+        ) as misfits,
+        to_json(struct({{ types | join(", ") }}, _rescued_data)) as landed_row,
+        _loader,
+        _load_id,
+        _loaded_at,
+        _row_id
+    from landed
+
+),
+
+currencies as (
+
+    select currency_code as known_currency_code from {{ ref("iso_currencies") }}
+
+),
+
+checked as (
+
+    select
+        typed.*,
+        array_compact(array(
+            case when invoice_id is null and not array_contains(misfits, 'invoice_id') then 'missing_invoice_id' end,
+            case when updated_at is null and not array_contains(misfits, 'updated_at') then 'missing_updated_at' end,
+            case
+                -- a deletion needs no more than its key and its time
+                when size(misfits) > 0 and (not is_deleted or invoice_id is null or updated_at is null)
+                    then 'value_does_not_fit_type'
+            end,
+            case when updated_at > _loaded_at + interval 1 day then 'updated_at_in_future' end,
+            case
+                when not is_deleted and invoice_date is null and not array_contains(misfits, 'invoice_date')
+                    then 'missing_invoice_date'
+            end,
+            case
+                when
+                    not is_deleted
+                    and (invoice_date < date '{{ var("first_date") }}' or invoice_date > date_add(to_date(_loaded_at), 366))
+                    then 'invoice_date_out_of_range'
+            end,
+            case
+                when
+                    not is_deleted
+                    and (
+                        {%- for amount in ["net_amount", "tax_amount", "total_amount"] %}
+                        ({{ amount }} is null and not array_contains(misfits, '{{ amount }}')){{ " or" if not loop.last }}
+                        {%- endfor %}
+                    )
+                    then 'missing_amount'
+            end,
+            case
+                when not is_deleted and abs(net_amount + tax_amount - total_amount) > 0.01 then 'amounts_do_not_add_up'
+            end,
+            case when not is_deleted and currency_code is null then 'missing_currency' end,
+            case
+                when not is_deleted and currency_code is not null and known_currency_code is null
+                    then 'unknown_currency'
+            end
+        )) as reasons
+    from typed
+    left join currencies on typed.currency_code = currencies.known_currency_code
+
+)
+
+select * from checked

@@ -1,0 +1,58 @@
+"""Fixtures that the whole suite shares: a lakehouse of its own, with a running endpoint, far from the developer's."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+#: Variables of the developer's shell that would lead a test to the developer's lakehouse, source or workspace.
+LEADING_ASTRAY = ("LAKEHOUSE_HOME", "LOCAL_DATABRICKS_", "DATABRICKS_", "DBT_", "SOURCES__", "DESTINATION__", "DLT_")
+
+
+def pytest_configure() -> None:
+    for name in list(os.environ):
+        if name.startswith(LEADING_ASTRAY) and name != "DBT_PACKAGE_HUB_URL":
+            del os.environ[name]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def run(*command: str, env: dict[str, str] | None = None, timeout: float = 300, **options) -> subprocess.CompletedProcess:
+    """Run a command in the project's root; `env` is added to this process's. The output is captured as text."""
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=timeout, **options
+    )
+
+
+def python(*arguments: str, **options) -> subprocess.CompletedProcess:
+    return run(sys.executable, *arguments, **options)
+
+
+@contextmanager
+def running_endpoint(home: Path) -> Iterator[dict[str, str]]:
+    """A started endpoint over `home`; gives the environment that its clients need and stops it at the end."""
+    base = {"LAKEHOUSE_HOME": str(home), "LOCAL_DATABRICKS_PORT": str(free_port())}
+    started = python("-m", "local_databricks", "up", env=base, timeout=900)
+    assert started.returncode == 0, started.stderr + started.stdout
+    try:
+        printed = python("-m", "local_databricks", "env", env=base).stdout
+        yield base | dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
+    finally:
+        python("-m", "local_databricks", "down", env=base)
+
+
+@pytest.fixture(scope="session")
+def endpoint(tmp_path_factory) -> Iterator[dict[str, str]]:
+    """One endpoint for the whole session, as the variables of its clients."""
+    with running_endpoint(tmp_path_factory.mktemp("lakehouse")) as environment:
+        yield environment

@@ -1,0 +1,102 @@
+"""A load that is killed with SIGKILL at any moment, and run again: nothing is lost, and nothing waits for ever."""
+
+import multiprocessing
+import os
+import pkgutil
+import signal
+from collections import Counter
+from unittest import mock
+
+import pytest
+
+from ingestion.load import load
+from ingestion.settings import IngestionError
+from tests.fixtures_ingestion import bronze_rows, later
+
+# A fork server has the slow imports done once, and no threads of this process in its children.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["ingestion.load", "deltalake", "dlt.common.libs.deltalake", "dlt.destinations.filesystem"])
+
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_and_die(environment: dict[str, str], place: str, after: bool, calls: int) -> None:
+    """Load in this process, and kill it at the n-th call of the function at `place`, before or after it did its work."""
+    os.environ.update(environment)
+    module, _, name = place.rpartition(".")
+    owner = pkgutil.resolve_name(module)
+    original, seen = getattr(owner, name), []
+
+    def replacement(*args, **kwargs):
+        seen.append(1)
+        if len(seen) < calls:
+            return original(*args, **kwargs)
+        if after:
+            original(*args, **kwargs)
+        die()
+
+    with mock.patch.object(owner, name, replacement):
+        load(register=False)
+
+
+def settings() -> dict[str, str]:
+    names = ("SOURCES__", "LAKEHOUSE_HOME", "DLT_DATA_DIR", "DATA_WRITER__")
+    return {name: value for name, value in os.environ.items() if name.startswith(names)}
+
+
+@pytest.mark.parametrize(("place", "after", "calls"), [
+    pytest.param("ingestion.load.conform", False, 3, id="while extracting"),
+    pytest.param("dlt.normalize.normalize.Normalize.run", False, 1, id="between extract and normalize"),
+    pytest.param("dlt.load.load.Load.run", False, 1, id="between normalize and load"),
+    pytest.param("dlt.common.libs.deltalake.write_delta_table", False, 1, id="before the first commit"),
+    pytest.param("dlt.common.libs.deltalake.write_delta_table", True, 1, id="between the commits of two tables"),
+    pytest.param("dlt.common.libs.deltalake.write_delta_table", True, 2, id="after the commits, before the state"),
+    pytest.param("dlt.load.load.Load.complete_package", True, 1, id="after the state"),
+])
+def test_a_killed_load_loses_nothing(source, home, monkeypatch, place, after, calls):
+    monkeypatch.setenv("SOURCES__SQL_DATABASE__CHUNK_SIZE", "10")
+    monkeypatch.setenv("SOURCES__SQL_DATABASE__COMPARE_KEYS", "true")
+    source.add(1, 40)
+    load(register=False)
+    source.add(41, 80, at=later(hours=1))
+    source.run("update countries set country_name = 'Deutschland', updated_at = %s", later(hours=1))
+    source.run("update invoices set status = 'paid', updated_at = %s where invoice_id <= 20", later(hours=1))
+    source.run("delete from invoices where invoice_id = 30")
+
+    child = processes.Process(target=run_and_die, args=(settings(), place, after, calls))
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
+
+    load(register=False)
+    seen = Counter((row["invoice_id"], row["status"], bool(row["_is_deleted"])) for row in bronze_rows(home))
+    expected = {(number, "open", False) for number in range(1, 81)} | {(number, "paid", False) for number in range(1, 21)}
+    assert set(seen) == expected | {(30, None, True)}
+    assert {row["country_name"] for row in bronze_rows(home, "countries")} == {"Germany", "Deutschland"}
+    # Whatever landed twice is the same landed row, so that silver can tell.
+    repeated = Counter(row["_dlt_id"] for row in bronze_rows(home))
+    assert sum(seen.values()) == len(repeated) + sum(count - 1 for count in repeated.values())
+    settled = load(register=False)
+    assert (settled.rows, settled.tombstones) == ({"countries": 0, "invoices": 0}, 0)
+
+
+def hold(environment: dict[str, str], ready, done) -> None:
+    os.environ.update(environment)
+    with mock.patch("ingestion.load.sources.settings", side_effect=lambda: ready.set() or done.wait(60) and die()):
+        load(register=False)
+
+
+def test_two_loads_at_once_do_not_double_the_rows_and_the_lock_dies_with_its_holder(source, home):
+    source.add(1, 5)
+    ready, done = processes.Event(), processes.Event()
+    child = processes.Process(target=hold, args=(settings(), ready, done))
+    child.start()
+    assert ready.wait(60)
+    with pytest.raises(IngestionError, match=f"another load is running: process {child.pid}, started at "):
+        load(register=False)
+    done.set()
+    child.join(60)
+    assert load(register=False).rows["invoices"] == 5
+    assert len(bronze_rows(home)) == 5
