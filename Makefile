@@ -40,7 +40,8 @@ down: ## stop the local endpoint and the demo source; data stays
 	@if [ -x $(PY) ]; then $(PY) -m local_databricks down; $(PY) -m ingestion.demo_source down; fi
 
 status: $(INSTALLED) ## tell what runs
-	@$(PY) -m local_databricks status; $(PY) -m ingestion.demo_source status
+	@$(PY) -m local_databricks status || :
+	@$(PY) -m ingestion.demo_source status 2>&1 || :
 
 build: $(INSTALLED) ## dbt build, ARGS="-s fct_invoices+" for some models
 	@$(PY) -m local_databricks.packages

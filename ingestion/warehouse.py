@@ -1,6 +1,9 @@
-"""Connections to the warehouse by SQL: the local endpoint, or a Databricks workspace, from environment variables only."""
+"""Connections to the warehouse by SQL, from environment variables: the local endpoint, or a Databricks workspace."""
 
+import logging
 import os
+import re
+import socket
 from typing import TYPE_CHECKING
 
 from ingestion.settings import IngestionError
@@ -68,20 +71,7 @@ def connect(target_name: str | None = None) -> "Connection":
     """
     name = target_name or target()
     if name == "local":
-        address = _required("LOCAL_DATABRICKS_HOST", "start the endpoint and load what `python -m local_databricks env` prints")
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit():
-            raise WarehouseError(f"LOCAL_DATABRICKS_HOST must look like 127.0.0.1:PORT, not {address!r}")
-        where = f"the local endpoint at {address}"
-        arguments = {
-            "server_hostname": host, "_port": int(port),
-            "http_path": _required("LOCAL_DATABRICKS_HTTP_PATH"),
-            "access_token": _required("LOCAL_DATABRICKS_TOKEN"),
-            "_tls_trusted_ca_file": _required("LOCAL_DATABRICKS_CA_FILE"),
-            "enable_telemetry": False,
-            # A local server answers at once or not at all; the connector's own retries would take 15 minutes.
-            "_retry_stop_after_attempts_count": 3, "_retry_delay_max": 2, "_retry_stop_after_attempts_duration": 20,
-        }
+        where, arguments = _local_arguments()
     elif name == "databricks":
         credentials = databricks_credentials()
         where = f"the Databricks workspace {credentials['server_hostname']}"
@@ -94,21 +84,49 @@ def connect(target_name: str | None = None) -> "Connection":
         raise WarehouseError(f"the target must be local or databricks, not {name!r}")
     import databricks.sql  # takes two seconds, which a load that opens no connection need not pay
 
+    # The connector logs every failed attempt; the sentence below says it once.
+    logging.getLogger("databricks").addHandler(logging.NullHandler())
     try:
         return databricks.sql.connect(**arguments)
     except Exception as error:  # the connector lets errors of urllib3, thrift and ssl through
         raise WarehouseError(f"cannot connect to {where}: {_reason(error)}") from error
 
 
+def _local_arguments() -> tuple[str, dict[str, object]]:
+    hint = (
+        "`python -m local_databricks up` starts the endpoint and `python -m local_databricks env` prints its variables"
+    )
+    address = _required("LOCAL_DATABRICKS_HOST", hint)
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise WarehouseError(f"LOCAL_DATABRICKS_HOST must look like 127.0.0.1:PORT, not {address!r}")
+    arguments = {
+        "server_hostname": host,
+        "_port": int(port),
+        "http_path": _required("LOCAL_DATABRICKS_HTTP_PATH", hint),
+        "access_token": _required("LOCAL_DATABRICKS_TOKEN", hint),
+        "_tls_trusted_ca_file": _required("LOCAL_DATABRICKS_CA_FILE", hint),
+        "enable_telemetry": False,
+        "_retry_stop_after_attempts_count": 3,
+    }
+    try:  # known at once, instead of after the connector's retries
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise WarehouseError(f"nothing answers at {address} ({error.strerror or error}); {hint}") from None
+    return f"the local endpoint at {address}", arguments
+
+
 def _service_principal(credentials: dict[str, str]):
     def provider():
         from databricks.sdk.core import Config, oauth_service_principal
 
-        return oauth_service_principal(Config(
-            host=f"https://{credentials['server_hostname']}",
-            client_id=credentials["client_id"],
-            client_secret=credentials["client_secret"],
-        ))
+        return oauth_service_principal(
+            Config(
+                host=f"https://{credentials['server_hostname']}",
+                client_id=credentials["client_id"],
+                client_secret=credentials["client_secret"],
+            )
+        )
 
     return provider
 
@@ -121,5 +139,8 @@ def _required(name: str, hint: str = "") -> str:
 
 
 def _reason(error: BaseException) -> str:
+    """Return what went wrong, without the layers of libraries that urllib3's texts quote."""
     text = " ".join(str(error).split())
+    if system_error := re.search(r"\[Errno -?\d+\] [\w ]+", text):
+        return system_error.group()
     return (text[:200] + "…" if len(text) > 200 else text).rstrip(".") or type(error).__name__

@@ -264,8 +264,8 @@ class Spark:
             "spark.sql.shuffle.partitions": str(os.cpu_count() or 2),
             "spark.databricks.delta.snapshotPartitions": "1",
             "spark.databricks.delta.merge.materializeSource": "none",
-            "spark.sql.codegen.wholeStage": "false",
-            "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+            # small statements do not wait behind the tasks of a large one
+            "spark.scheduler.mode": "FAIR",
             # results: batches small enough to stream, buffers for clients that went away released soon
             "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
             "spark.connect.execute.manager.detachedTimeout": "60s",

@@ -191,13 +191,15 @@ class Operation:
 
 
 def describe(error: Exception) -> tuple[str, str]:
-    """(SQLSTATE, message) of an error as Databricks words it: `[CONDITION] text`, without the JVM's stack."""
+    """(SQLSTATE, message) of an error as Databricks words it: `[CONDITION] text`, without plan and JVM stack."""
     condition, state = None, "HY000"
     if "StatusCode.UNAVAILABLE" in str(error):  # this thread met Spark's death before the one that waits for it
         return "08006", "[LOCAL_SPARK_STOPPED] Spark ended unexpectedly; run the statement again."
     if isinstance(error, PySparkException):
         condition, state = error.getCondition(), error.getSqlState() or state
     text = from_spark(str(error).split("\n\nJVM stacktrace:")[0].strip())
+    # the plan that follows may take pages, in which nobody finds the sentence above it
+    text = re.sub(r"(SQLSTATE: \w{5}(?:; line \d+,? pos \d+)?);\n.*", r"\1", text, flags=re.S)
     if condition and f"[{condition}" not in text:
         text = f"[{condition}] {text}"
     if "SQLSTATE" not in text and state != "HY000":

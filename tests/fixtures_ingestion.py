@@ -2,9 +2,11 @@
 
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 import deltalake
 import psycopg2
@@ -17,7 +19,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 class SourceSchema:
-    """A schema of the test database that holds the source contract's two tables, with a key where real sources have one."""
+    """A schema of the test database that holds the source contract's two tables."""
 
     def __init__(self, server: Server):
         self.name = f"t_{secrets.token_hex(4)}"
@@ -39,9 +41,19 @@ class SourceSchema:
     def add(self, first: int, last: int | None = None, at: datetime | None = NOW, **values: object) -> None:
         """Insert invoices first..last, updated at `at`; `values` replace single columns."""
         row = {
-            "invoice_number": "INV-1", "customer_id": "C1", "country": "DE", "invoice_date": "2026-02-01",
-            "due_date": "2026-03-01", "currency_code": "EUR", "net_amount": "10.00", "tax_amount": "1.90",
-            "total_amount": "11.90", "status": "open", "created_at": NOW, "updated_at": at, **values,
+            "invoice_number": "INV-1",
+            "customer_id": "C1",
+            "country": "DE",
+            "invoice_date": "2026-02-01",
+            "due_date": "2026-03-01",
+            "currency_code": "EUR",
+            "net_amount": "10.00",
+            "tax_amount": "1.90",
+            "total_amount": "11.90",
+            "status": "open",
+            "created_at": NOW,
+            "updated_at": at,
+            **values,
         }
         self.run(
             f"insert into invoices (invoice_id, {', '.join(row)}) "
@@ -53,6 +65,20 @@ class SourceSchema:
         """Drop the schema."""
         self.run(f"drop schema {self.name} cascade")
         self._connection.close()
+
+
+class Impatient(threading.BoundedSemaphore):
+    """Stands in for the whole second that dlt waits between two looks at its jobs: the tests load a hundred times."""
+
+    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+        return super().acquire(blocking, timeout and 0.02)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def impatient_dlt() -> Iterator[None]:
+    """Let dlt look at its jobs more often."""
+    with mock.patch("dlt.load.load.BoundedSemaphore", Impatient):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +93,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """LAKEHOUSE_HOME of this test, and no setting of the source left over from outside."""
-    for name in [name for name in os.environ if name.startswith(("SOURCES__", "DATABRICKS_", "LOCAL_DATABRICKS_", "DBT_"))]:
+    for name in [
+        name for name in os.environ if name.startswith(("SOURCES__", "DATABRICKS_", "LOCAL_DATABRICKS_", "DBT_"))
+    ]:
         monkeypatch.delenv(name)
     path = tmp_path / "home"
     monkeypatch.setenv("LAKEHOUSE_HOME", str(path))

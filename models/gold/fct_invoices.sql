@@ -1,3 +1,5 @@
+{{ config(incremental_apply_config_changes=on_unity_catalog()) }}
+
 with
 
 invoices as (

@@ -1,19 +1,11 @@
-{{
-    config(
-        materialized="incremental",
-        incremental_strategy="merge",
-        unique_key="country_code",
-        on_schema_change="append_new_columns",
-        matched_condition=row_version("DBT_INTERNAL_SOURCE") ~ " > " ~ row_version("DBT_INTERNAL_DEST"),
-    )
-}}
+{{ config(materialized="incremental", incremental_strategy="insert_overwrite", on_schema_change="append_new_columns") }}
 
 with
 
 usable as (
 
     select * from {{ ref("stg_countries") }}
-    where size(reasons) = 0 and {{ landed_since_last_run() }}
+    where size(reasons) = 0
 
 ),
 

@@ -1,19 +1,11 @@
-{{
-    config(
-        materialized="incremental",
-        incremental_strategy="merge",
-        unique_key="_row_id",
-        on_schema_change="append_new_columns",
-        skip_matched_step=true,
-    )
-}}
+{{ config(materialized="incremental", incremental_strategy="insert_overwrite", on_schema_change="append_new_columns") }}
 
 with
 
 unusable as (
 
     select * from {{ ref("stg_countries") }}
-    where size(reasons) > 0 and {{ landed_since_last_run() }}
+    where size(reasons) > 0
 
 ),
 

@@ -1,10 +1,8 @@
 {{
     config(
         materialized="incremental",
-        incremental_strategy="merge",
-        unique_key="_row_id",
+        incremental_strategy="append",
         on_schema_change="append_new_columns",
-        skip_matched_step=true,
     )
 }}
 
@@ -12,8 +10,8 @@ with
 
 unusable as (
 
-    select * from {{ ref("stg_invoices") }}
-    where size(reasons) > 0 and {{ landed_since_last_run() }}
+    select * from {{ ref("stg_invoices") }} as landed
+    where size(reasons) > 0 and {{ landed_since_last_run("landed") }}
 
 ),
 

@@ -23,12 +23,11 @@ typed as (
         nullif(upper(trim(currency_code)), '') as currency_code,
         try_cast(updated_at as timestamp) as updated_at,
         _is_deleted as is_deleted,
-        array_union(
-            array_intersect(
-                coalesce(json_object_keys(_rescued_data), array()), array('{{ columns | join("', '") }}')
-            ),
-            array_compact(array(case when {{ does_not_fit("updated_at", "timestamp") }} then 'updated_at' end))
-        ) as misfits,
+        {{ is_missing("updated_at") }} as has_no_time,
+        {% for column in columns -%}
+        {{ "or " if not loop.first }}{{ does_not_fit(column, "timestamp" if column == "updated_at" else "string") }}
+        {% endfor -%}
+        as has_misfit,
         to_json(struct({{ columns | join(", ") }}, _rescued_data)) as landed_row,
         _loader,
         _load_id,
@@ -47,13 +46,13 @@ iso as (
 checked as (
 
     select
-        typed.*,
+        typed.* except (has_no_time, has_misfit),
         array_compact(array(
             case when country_code is null then 'missing_country_code' end,
             case when country_code is not null and iso_country_code is null then 'unknown_country_code' end,
             case when not is_deleted and country_name is null then 'missing_country_name' end,
-            case when updated_at is null and not array_contains(misfits, 'updated_at') then 'missing_updated_at' end,
-            case when size(misfits) > 0 then 'value_does_not_fit_type' end,
+            case when has_no_time then 'missing_updated_at' end,
+            case when has_misfit then 'value_does_not_fit_type' end,
             case when updated_at > _loaded_at + interval 1 day then 'updated_at_in_future' end
         )) as reasons
     from typed

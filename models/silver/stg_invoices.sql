@@ -6,6 +6,7 @@
     "tax_amount": "decimal(18, 2)", "total_amount": "decimal(18, 2)", "status": "string",
     "created_at": "timestamp", "updated_at": "timestamp",
 } %}
+{%- set amounts = ["net_amount", "tax_amount", "total_amount"] %}
 {%- set known_statuses = ["draft", "open", "paid", "overdue", "cancelled", "credit_note"] %}
 
 with
@@ -45,16 +46,18 @@ typed as (
             else try_cast(updated_at as timestamp)
         end as updated_at,
         _is_deleted as is_deleted,
-        array_union(
-            array_intersect(
-                coalesce(json_object_keys(_rescued_data), array()), array('{{ types | join("', '") }}')
-            ),
-            array_compact(array(
-                {%- for column, type in types.items() if type != "string" %}
-                case when {{ does_not_fit(column, type) }} then '{{ column }}' end{{ "," if not loop.last }}
-                {%- endfor %}
-            ))
-        ) as misfits,
+        -- a deletion needs no more than its key and its time
+        {{ is_missing("invoice_id") }} as has_no_key,
+        {{ is_missing("updated_at") }} as has_no_time,
+        not _is_deleted and {{ is_missing("invoice_date") }} as has_no_date,
+        not _is_deleted and ({% for amount in amounts %}{{ " or " if not loop.first }}{{ is_missing(amount) }}{% endfor %}) as has_no_amount,
+        case
+            when _is_deleted then {{ does_not_fit("invoice_id", "bigint") }} or {{ does_not_fit("updated_at", "timestamp") }}
+            else
+                {% for column, type in types.items() -%}
+                {{ "or " if not loop.first }}{{ does_not_fit(column, type) }}
+                {% endfor -%}
+        end as has_misfit,
         to_json(struct({{ types | join(", ") }}, _rescued_data)) as landed_row,
         _loader,
         _load_id,
@@ -73,35 +76,22 @@ currencies as (
 checked as (
 
     select
-        typed.*,
+        typed.* except (has_no_key, has_no_time, has_no_date, has_no_amount, has_misfit),
         array_compact(array(
-            case when invoice_id is null and not array_contains(misfits, 'invoice_id') then 'missing_invoice_id' end,
-            case when updated_at is null and not array_contains(misfits, 'updated_at') then 'missing_updated_at' end,
-            case
-                -- a deletion needs no more than its key and its time
-                when size(misfits) > 0 and (not is_deleted or invoice_id is null or updated_at is null)
-                    then 'value_does_not_fit_type'
-            end,
+            case when has_no_key then 'missing_invoice_id' end,
+            case when has_no_time then 'missing_updated_at' end,
+            case when has_no_date then 'missing_invoice_date' end,
+            case when has_no_amount then 'missing_amount' end,
+            case when has_misfit then 'value_does_not_fit_type' end,
             case when updated_at > _loaded_at + interval 1 day then 'updated_at_in_future' end,
-            case
-                when not is_deleted and invoice_date is null and not array_contains(misfits, 'invoice_date')
-                    then 'missing_invoice_date'
-            end,
-            case
-                when
-                    not is_deleted
-                    and (invoice_date < date '{{ var("first_date") }}' or invoice_date > date_add(to_date(_loaded_at), 366))
-                    then 'invoice_date_out_of_range'
-            end,
             case
                 when
                     not is_deleted
                     and (
-                        {%- for amount in ["net_amount", "tax_amount", "total_amount"] %}
-                        ({{ amount }} is null and not array_contains(misfits, '{{ amount }}')){{ " or" if not loop.last }}
-                        {%- endfor %}
+                        invoice_date < date '{{ var("first_date") }}'
+                        or invoice_date > date_add(to_date(_loaded_at), 366)
                     )
-                    then 'missing_amount'
+                    then 'invoice_date_out_of_range'
             end,
             case
                 when not is_deleted and abs(net_amount + tax_amount - total_amount) > 0.01 then 'amounts_do_not_add_up'

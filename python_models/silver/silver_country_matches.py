@@ -7,7 +7,7 @@ import unicodedata
 import pandas as pd
 from rapidfuzz import fuzz, process
 
-FUZZY_THRESHOLD = 88.0  # similarity in percent that the best candidate must reach
+FUZZY_THRESHOLD = 85.0  # similarity in percent that the best candidate must reach
 FUZZY_MARGIN = 5.0  # and by which it must beat the best candidate of any other country
 FUZZY_MIN_LENGTH = 5  # shorter texts are one typo away from too many countries
 

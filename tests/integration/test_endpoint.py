@@ -114,7 +114,7 @@ def test_errors_carry_condition_sqlstate_and_the_clients_catalog_name(cursor, st
         cursor.fetchall()
     text = str(caught.value)
     assert f"[{condition}" in text and f"SQLSTATE: {state}" in text
-    assert "spark_catalog" not in text and "JVM stacktrace" not in text
+    assert "spark_catalog" not in text and "JVM stacktrace" not in text and "'Project" not in text
 
 
 def test_strings_and_comments_that_name_the_catalog_stay_as_they_are(cursor):

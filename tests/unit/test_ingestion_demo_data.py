@@ -39,11 +39,14 @@ def test_dirt_is_rare_and_about_as_frequent_as_documented(sample):
     count = sample.num_rows
     nan = pc.sum(pc.equal(sample["total_amount"], "NaN")).as_py()
     found = {
-        "null_invoice_id": sample["invoice_id"].null_count, "null_invoice_date": sample["invoice_date"].null_count,
-        "null_total_amount": sample["total_amount"].null_count, "nan_total_amount": nan,
+        "null_invoice_id": sample["invoice_id"].null_count,
+        "null_invoice_date": sample["invoice_date"].null_count,
+        "null_total_amount": sample["total_amount"].null_count,
+        "nan_total_amount": nan,
         "unknown_currency": pc.sum(pc.equal(sample["currency_code"], "XXX")).as_py(),
         "far_future_invoice_date": pc.sum(pc.greater(sample["invoice_date"], date(2090, 1, 1))).as_py(),
-        "null_updated_at": sample["updated_at"].null_count, "missing_customer": sample["customer_id"].null_count,
+        "null_updated_at": sample["updated_at"].null_count,
+        "missing_customer": sample["customer_id"].null_count,
     }
     for kind, rows_found in found.items():
         assert 0.3 < rows_found / (demo_data.DIRT[kind][0] * count) < 2.5, kind
@@ -78,8 +81,24 @@ def test_invoices_repeat_as_exact_duplicates_and_as_versions(sample):
 
 def test_countries_are_typed_in_many_ways(sample):
     typed = Counter(sample["country"].to_pylist())
-    for text in ("DE", "de", "Germany", "GERMANY", "Deutschland", "UK", "USA", "EIRE", "RSA", "Holland", "Czechia", "Türkiye",
-                 "Unspecified", "", None, "DE  "):
+    for text in (
+        "DE",
+        "de",
+        "Germany",
+        "GERMANY",
+        "Deutschland",
+        "UK",
+        "USA",
+        "EIRE",
+        "RSA",
+        "Holland",
+        "Czechia",
+        "Türkiye",
+        "Unspecified",
+        "",
+        None,
+        "DE  ",
+    ):
         assert typed[text], text
 
 

@@ -1,0 +1,81 @@
+-- The live invoices' count and total by currency are the same in bronze (the landed values of the rows that silver kept), in
+-- silver and in gold's facts; and the facts' total in the reporting currency is the aggregate's.
+with
+
+kept as (
+
+    select _row_id from {{ ref("silver_invoices") }}
+    where not is_deleted
+
+),
+
+landed as (
+
+    select
+        upper(trim(currency_code)) as currency_code,
+        total_amount,
+        {{ bronze_metadata(var("loaders")["invoices"], key="invoice_id") }}
+    from {{ source("bronze", "invoices") }}
+
+),
+
+bronze as (
+
+    -- a delivery that landed twice counts once
+    select landed._row_id, max(landed.currency_code) as currency_code, max(landed.total_amount) as total_amount
+    from landed
+    left semi join kept on landed._row_id = kept._row_id
+    group by landed._row_id
+
+),
+
+layers as (
+
+    select 'bronze' as layer, currency_code, total_amount from bronze
+    union all
+    select 'silver' as layer, currency_code, total_amount from {{ ref("silver_invoices") }}
+    where not is_deleted
+    union all
+    select 'gold' as layer, currency_code, total_amount from {{ ref("fct_invoices") }}
+
+),
+
+totals as (
+
+    select
+        currency_code,
+        count_if(layer = 'bronze') as bronze_count,
+        count_if(layer = 'silver') as silver_count,
+        count_if(layer = 'gold') as gold_count,
+        sum(total_amount) filter (where layer = 'bronze') as bronze_total,
+        sum(total_amount) filter (where layer = 'silver') as silver_total,
+        sum(total_amount) filter (where layer = 'gold') as gold_total
+    from layers
+    group by currency_code
+
+),
+
+reporting as (
+
+    select
+        (select coalesce(sum(total_amount_reporting), 0) from {{ ref("fct_invoices") }}) as facts_total,
+        (select coalesce(sum(total_amount_reporting), 0) from {{ ref("agg_invoices_country_month") }}) as aggregate_total
+
+)
+
+select
+    currency_code,
+    to_json(struct(*)) as difference
+from totals
+where
+    bronze_count <> silver_count
+    or silver_count <> gold_count
+    or not (bronze_total <=> silver_total)
+    or not (silver_total <=> gold_total)
+union all
+select
+    reporting_currency.currency_code,
+    to_json(struct(*)) as difference
+from reporting
+cross join (select '{{ var("reporting_currency") }}' as currency_code) as reporting_currency
+where facts_total <> aggregate_total

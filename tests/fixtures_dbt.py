@@ -1,0 +1,129 @@
+"""Fixtures of the dbt tests (a pytest plugin): the parsed project, a package hub on loopback, dbt in this process."""
+
+import io
+import json
+import os
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from local_databricks.packages import resolve
+
+ROOT = Path(__file__).resolve().parent.parent
+#: A workspace that does not exist: whatever works with these variables works without a connection.
+NOWHERE = {
+    "DBT_TARGET": "databricks",
+    "DATABRICKS_HOST": "workspace.invalid",
+    "DATABRICKS_HTTP_PATH": "/sql/1.0/warehouses/none",
+    "DATABRICKS_CATALOG": "a_catalog",
+    "DATABRICKS_SCHEMA": "dev_tester",
+    "DATABRICKS_TOKEN": "none",
+    "DATABRICKS_CLUSTER_ID": "0000-000000-none",
+}
+
+
+def dbt(*arguments: str, env: dict[str, str]) -> object:
+    """Run one dbt command in this process, with `env` added to its environment; returns dbt's result, which succeeded.
+
+    In this process, because a new one takes seconds to import dbt.
+    """
+    from dbt.cli.main import dbtRunner
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in env.items():
+            patch.setenv(name, value)
+        done = dbtRunner().invoke(["--quiet", *arguments, "--project-dir", str(ROOT), "--profiles-dir", str(ROOT)])
+    assert done.success, done.exception or [
+        f"{r.node.name}: {r.message}" for r in done.result if r.status in ("error", "fail")
+    ]
+    return done.result
+
+
+@pytest.fixture(scope="session")
+def parsed(tmp_path_factory) -> Callable[..., dict]:
+    """A function that parses the project for the target databricks, with more variables if given, into its manifest."""
+    resolve()
+    target = tmp_path_factory.mktemp("parsed")
+    manifests: dict[tuple, dict] = {}
+
+    def parse(**variables: str) -> dict:
+        key = tuple(sorted(variables.items()))
+        if key not in manifests:
+            paths = {"DBT_TARGET_PATH": str(target), "DBT_LOG_PATH": str(target / "logs")}
+            dbt("parse", "--no-partial-parse", env=NOWHERE | paths | variables)
+            manifests[key] = json.loads((target / "manifest.json").read_text())
+        return manifests[key]
+
+    return parse
+
+
+class PackageHub:
+    """A package hub on loopback with the one package acme/widgets 1.0.0. `requests` are the paths that were asked for;
+    `serves` False makes it answer 404 to everything but its index, `is_up` False 503 to everything."""
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+        self.serves = self.is_up = True
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                hub.requests.append(self.path)
+                body = hub._answer(self.path) if hub.is_up else None
+                self.send_response(503 if not hub.is_up else 404 if body is None else 200)
+                self.end_headers()
+                self.wfile.write(body or b"")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def _answer(self, path: str) -> bytes | None:
+        if path == "/api/v1/index.json":
+            return json.dumps(["acme/widgets"] if self.serves else []).encode()
+        if path == "/api/v1/acme/widgets.json" and self.serves:
+            version = {
+                "name": "widgets",
+                "version": "1.0.0",
+                "packages": [],
+                "require_dbt_version": [],
+                "downloads": {"tarball": f"{self.url}/widgets.tar.gz"},
+            }
+            return json.dumps({"name": "widgets", "namespace": "acme", "versions": {"1.0.0": version}}).encode()
+        if path == "/widgets.tar.gz":
+            content, archive = b"name: widgets\nversion: 1.0.0\n", io.BytesIO()
+            with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+                folder = tarfile.TarInfo("widgets-1.0.0")
+                folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+                tar.addfile(folder)
+                entry = tarfile.TarInfo("widgets-1.0.0/dbt_project.yml")
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+            return archive.getvalue()
+        return None
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def package_hub(monkeypatch, tmp_path) -> Iterator[PackageHub]:
+    """A hub that DBT_PACKAGE_HUB_URL names, and an empty cache."""
+    hub = PackageHub()
+    monkeypatch.setenv("DBT_PACKAGE_HUB_URL", hub.url)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    yield hub
+    hub.close()
+
+
+def environment_of(endpoint: dict[str, str], folder: Path) -> dict[str, str]:
+    """The endpoint's variables, with dbt's own files in `folder`."""
+    return {**os.environ, **endpoint, "DBT_TARGET_PATH": str(folder), "DBT_LOG_PATH": str(folder / "logs")}

@@ -1,0 +1,224 @@
+"""Silver on the running endpoint: a random history of loads, compared with a reference written in plain Python."""
+
+import json
+import random
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from databricks import sql
+
+from tests.fixtures_dbt import dbt, environment_of
+
+SEED = 20260301
+BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One landed row. Times are UTC; `load` is the load's number, one a day from BEGIN on."""
+
+    row_id: str
+    load: int
+    invoice_id: int | None
+    updated_at: datetime | None
+    deleted: bool = False
+    total: str = "12.00"
+    rescued: str | None = None
+
+    @property
+    def loaded_at(self) -> datetime:
+        return BEGIN + self.load * DAY
+
+    def is_usable(self) -> bool:
+        if self.invoice_id is None or self.updated_at is None:
+            return False
+        return self.deleted or (self.updated_at <= self.loaded_at + DAY and self.total == "12.00" and self.rescued is None)
+
+    def version(self) -> tuple:
+        updated_at = min(self.updated_at, self.loaded_at + DAY) if self.deleted else self.updated_at
+        return updated_at, self.loaded_at, self.deleted, self.row_id
+
+    def as_sql(self) -> str:
+        def text(value: object) -> str:
+            return "null" if value is None else f"'{value}'"
+
+        time = "null" if self.updated_at is None else f"timestamp'{self.updated_at:%Y-%m-%d %H:%M:%S}+00:00'"
+        amounts = "null, null, null" if self.deleted else f"10.00, 2.00, {'null' if self.rescued else self.total}"
+        day = "null" if self.deleted else f"date'{BEGIN - timedelta(days=40 * ((self.invoice_id or 0) % 5)):%Y-%m-%d}'"
+        return (
+            f"({'null' if self.invoice_id is None else self.invoice_id}, null, null, 'DE', {day}, null,"
+            f" {'null' if self.deleted else text('EUR')}, {amounts}, 'paid', null, {time}, {text(self.rescued)},"
+            f" {'true' if self.deleted else 'null'}, '{self.loaded_at.timestamp()}', '{self.row_id}')"
+        )
+
+
+def history(loads: int, rows: int) -> list[list[Row]]:
+    """What lands before each run: inserts, updates, late and equal times, deletions, revivals, faults, repeats, and rows of a
+    load that become visible only after that load was processed."""
+    random_ = random.Random(SEED)
+    landed: list[list[Row]] = []
+    for load in range(loads):
+        batch: list[Row] = []
+        for number in range(rows):
+            row = Row(
+                row_id=f"r{load}-{random_.randrange(10**6):06d}-{number}",
+                load=load,
+                invoice_id=random_.randrange(40),
+                updated_at=BEGIN + load * DAY - timedelta(hours=random_.choice([0, 1, 5, 5, 5, 24, 40, 70])),
+                deleted=random_.random() < 0.15,
+            )
+            fault = random_.random()
+            if fault < 0.03:
+                row = replace(row, invoice_id=None)
+            elif fault < 0.06:
+                row = replace(row, updated_at=None)
+            elif fault < 0.10:  # also on a deletion, which takes the time of the invoice that it deletes
+                row = replace(row, updated_at=datetime(2099, 1, 1, tzinfo=UTC))
+            elif fault < 0.14:
+                row = replace(row, total="13.00")
+            elif fault < 0.17:
+                row = replace(row, rescued=json.dumps({"total_amount": "NaN"}))
+            batch.append(row)
+        batch += random_.sample(batch, 4)  # the same file landed twice
+        if landed:
+            batch += [replace(row, load=load - 1) for row in batch[:6]]  # the rest of the load before
+            batch += random_.sample(landed[-1], 3)  # its file once more
+        landed.append(batch)
+    return landed
+
+
+def reference(rows: list[Row]) -> tuple[dict[int, Row], set[str], Counter]:
+    """Silver's invoices, the ids of its rejected rows, and the number of landed rows by outcome."""
+    kept: dict[int, Row] = {}
+    for row in rows:
+        if row.is_usable() and (row.invoice_id not in kept or row.version() > kept[row.invoice_id].version()):
+            kept[row.invoice_id] = row
+    rejected = {row.row_id for row in rows if not row.is_usable()}
+    accepted = {row.row_id for row in kept.values()}
+    outcomes: Counter = Counter()
+    seen: set[str] = set()
+    for row in rows:
+        first, _ = row.row_id not in seen, seen.add(row.row_id)
+        outcome = "accepted" if row.row_id in accepted else "rejected" if row.row_id in rejected else "superseded"
+        outcomes[outcome if first else "superseded"] += 1
+    return kept, rejected, outcomes
+
+
+@pytest.fixture(scope="module")
+def lakehouse(endpoint, tmp_path_factory):
+    """Bronze tables and seeds under schemas of their own; gives a function to query and one to run dbt."""
+    prefix = "history_"
+    environment = environment_of(endpoint, Path(tmp_path_factory.mktemp("dbt")))
+    uri = f"https://{endpoint['LOCAL_DATABRICKS_HOST']}/{endpoint['LOCAL_DATABRICKS_HTTP_PATH']}"
+    connection = sql.connect(
+        server_hostname=endpoint["LOCAL_DATABRICKS_HOST"],
+        http_path=endpoint["LOCAL_DATABRICKS_HTTP_PATH"],
+        access_token=endpoint["LOCAL_DATABRICKS_TOKEN"],
+        _connection_uri=uri,
+        _tls_trusted_ca_file=endpoint["LOCAL_DATABRICKS_CA_FILE"],
+        enable_telemetry=False,
+    )
+
+    def query(statement: str) -> list[tuple]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement.replace("{p}", prefix))
+            return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+
+    def run(*arguments: str) -> None:
+        dbt(*arguments, "--vars", json.dumps({"schema_prefix": prefix}), env=environment)
+
+    query("create schema if not exists {p}bronze")
+    query(
+        "create table {p}bronze.invoices (invoice_id bigint, invoice_number string, customer_id string, country string,"
+        " invoice_date date, due_date date, currency_code string, net_amount decimal(18,2), tax_amount decimal(18,2),"
+        " total_amount decimal(18,2), status string, created_at timestamp, updated_at timestamp, _rescued_data string,"
+        " _is_deleted boolean, _dlt_load_id string, _dlt_id string) using delta"
+    )
+    query(
+        "create table {p}bronze.countries using delta as select 'DE' as country_code, 'Germany' as country_name,"
+        " cast(null as string) as region, cast(null as string) as sub_region, 'EUR' as currency_code,"
+        " timestamp'2026-01-01' as updated_at, cast(null as string) as _rescued_data, cast(null as boolean) as _is_deleted,"
+        f" '{BEGIN.timestamp()}' as _dlt_load_id, 'c1' as _dlt_id"
+    )
+    run("seed", "--select", "package:invoices_countries")
+    yield query, run
+    for layer in ("bronze", "silver", "gold", "elementary"):
+        query(f"drop schema if exists {prefix}{layer} cascade")
+    connection.close()
+
+
+SILVER = "select * from {p}silver.invoices order by invoice_id"
+REJECTED = "select * from {p}silver.rejected_invoices order by _row_id"
+ACCOUNTING = "select * from {p}silver.row_accounting order by table_name, load_id, outcome"
+SELECT = ("--select", "+silver_row_accounting", "--exclude", "resource_type:seed")
+
+
+@pytest.fixture(scope="module")
+def after_each_load(lakehouse):
+    """The tables after every incremental run over the history, which the runs share."""
+    query, run = lakehouse
+    landed, states = [], []
+    for batch in history(loads=4, rows=40):
+        query("insert into {p}bronze.invoices values " + ", ".join(row.as_sql() for row in batch))
+        landed += batch
+        run("run", *SELECT)
+        states.append((list(landed), query(SILVER), query(REJECTED), query(ACCOUNTING)))
+    return states
+
+
+def test_the_history_has_what_the_test_is_about(after_each_load):
+    rows = after_each_load[-1][0]
+    kept, rejected, _ = reference(rows)
+    assert any(row.deleted for row in kept.values()) and rejected
+    deleted = {row.invoice_id for row in rows if row.deleted and row.is_usable()}
+    assert deleted & {number for number, row in kept.items() if not row.deleted}, "an invoice comes back"
+    assert len({row.row_id for row in rows}) < len(rows), "a delivery is repeated"
+
+
+def test_silver_equals_the_reference_after_every_load(after_each_load):
+    for rows, silver, rejected, accounting in after_each_load:
+        kept, unusable, outcomes = reference(rows)
+        names = [row[0] for row in silver]
+        assert names == sorted(kept), "one row an invoice"
+        assert {row[0]: row[-1] for row in silver} == {number: row.row_id for number, row in kept.items()}
+        assert [row[-1] for row in rejected] == sorted(unusable)
+        counted: Counter = Counter()
+        for table, _, _, outcome, count in accounting:
+            if table == "invoices":
+                counted[outcome] += count
+        assert counted == outcomes
+
+
+def test_running_again_changes_nothing(lakehouse, after_each_load):
+    query, run = lakehouse
+    run("run", *SELECT)
+    assert (query(SILVER), query(REJECTED), query(ACCOUNTING)) == after_each_load[-1][1:]
+
+
+def test_a_full_refresh_equals_the_incremental_runs_row_by_row(lakehouse, after_each_load):
+    query, run = lakehouse
+    run("run", "--full-refresh", *SELECT)
+    assert (query(SILVER), query(REJECTED), query(ACCOUNTING)) == after_each_load[-1][1:]
+
+
+def test_the_whole_project_builds_and_passes_its_tests_over_the_history(lakehouse, after_each_load):
+    query, run = lakehouse
+    run("build", "--select", "package:invoices_countries", "--exclude", "resource_type:seed")
+    live = query("select count(*) from {p}silver.invoices where not is_deleted")
+    assert query("select count(*) from {p}gold.fct_invoices") == live
+    assert query("select distinct country_key, country_match_method from {p}gold.fct_invoices") == [("DE", "code")]
+
+
+def test_the_tests_of_accounting_and_totals_catch_lost_and_doubled_rows(lakehouse, after_each_load):
+    query, run = lakehouse
+    run("build", "--select", "package:invoices_countries", "--exclude", "resource_type:seed", "test_type:unit")
+    query("delete from {p}silver.rejected_invoices where _row_id = (select min(_row_id) from {p}silver.rejected_invoices)")
+    query("update {p}gold.fct_invoices set total_amount = total_amount + 1 where invoice_id = (select min(invoice_id) from {p}gold.fct_invoices)")
+    run("run", "--select", "silver_row_accounting")
+    for test in ("every_landed_row_is_accounted_for", "totals_reconcile_from_bronze_to_gold"):
+        with pytest.raises(AssertionError, match=test):
+            run("test", "--select", test)

@@ -1,0 +1,282 @@
+"""The whole job as a user runs it: make run, twice; killed at every stage; on a real, dirty data set; badly configured."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tests import online_retail
+from tests.conftest import ROOT, free_port, python, run
+from tests.integration.test_endpoint import connect
+
+INVOICES = 5_000
+
+
+def copy_of_the_repository(folder: Path) -> Path:
+    """What a clone would hold, with this environment instead of a new one."""
+    files = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout.split("\0")
+    for name in filter(None, files):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    return folder
+
+
+@contextmanager
+def lakehouse(home: Path) -> Iterator[dict[str, str]]:
+    """The variables of a lakehouse of its own; what runs there is stopped at the end."""
+    environment = {"LAKEHOUSE_HOME": str(home), "LOCAL_DATABRICKS_PORT": str(free_port())}
+    try:
+        yield environment
+    finally:
+        python("-m", "local_databricks", "down", env=environment)
+        python("-m", "ingestion.demo_source", "down", env=environment)
+
+
+def clients(environment: dict[str, str]) -> dict[str, str]:
+    printed = python("-m", "local_databricks", "env", env=environment).stdout
+    return environment | dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
+
+
+def query(environment: dict[str, str], statement: str) -> list[tuple]:
+    with closing(connect(clients(environment))) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return [tuple(row) for row in cursor.fetchall()]
+
+
+GOLD = ("dim_countries", "dim_dates", "fct_invoices", "agg_invoices_country_month")
+
+
+def gold(environment: dict[str, str]) -> dict[str, list[tuple]]:
+    return {name: sorted(query(environment, f"select * from gold.{name}"), key=repr) for name in GOLD}
+
+
+def versions(environment: dict[str, str]) -> dict[str, int]:
+    """The number of rows that each silver table holds, and the landed ones."""
+    tables = ("bronze.invoices", "silver.invoices", "silver.rejected_invoices", "silver.countries")
+    return {table: query(environment, f"select count(*) from {table}")[0][0] for table in tables}
+
+
+def job(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess:
+    return python("-m", "ingestion.run", *arguments, env=environment, timeout=900)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Iterator[tuple[dict[str, str], str]]:
+    """make run in a copy of the repository, on small demo data; the environment and what was printed."""
+    folder = copy_of_the_repository(tmp_path_factory.mktemp("clone"))
+    with lakehouse(folder / ".lakehouse") as environment:
+        assert python("-m", "ingestion.demo_source", "up", "--invoices", str(INVOICES), env=environment).returncode == 0
+        done = subprocess.run(
+            ["make", "run"], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=900
+        )
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+        yield environment | {"CLONE": str(folder)}, done.stdout
+
+
+def test_make_run_ends_with_a_summary_that_adds_up(undisturbed):
+    environment, output = undisturbed
+    found = re.search(r"^  invoices +([\d,]+) +([\d,]+) +([\d,]+) +([\d,]+)$", output, re.M)
+    landed, accepted, superseded, rejected = (int(number.replace(",", "")) for number in found.groups())
+    assert landed == accepted + superseded + rejected
+    assert landed == query(environment, "select count(*) from bronze.invoices")[0][0] > INVOICES
+    assert accepted == query(environment, "select count(*) from silver.invoices")[0][0]
+    assert rejected == query(environment, "select count(*) from silver.rejected_invoices")[0][0] > 0
+    for part in ("Rejected invoices, by reason", "Revenue by country", "Time per stage", "static_index.html"):
+        assert part in output
+    top = query(
+        environment,
+        "select country_name, sum(total_amount_reporting) from gold.agg_invoices_country_month group by 1 order by 2 desc",
+    )
+    assert re.search(rf"^  {top[0][0]} +[\d,]+ +{top[0][1]:,.2f}$", output, re.M)
+
+
+def test_running_twice_changes_nothing(undisturbed):
+    environment, _ = undisturbed
+    before, rows = gold(environment), versions(environment)
+    again = job(environment)
+    assert again.returncode == 0, again.stdout[-3000:] + again.stderr
+    assert "invoices: 0 rows landed" in again.stdout
+    assert versions(environment) == rows and gold(environment) == before
+
+
+def test_the_next_day_arrives_incrementally(undisturbed):
+    environment, _ = undisturbed
+    clone = environment["CLONE"]
+    before = versions(environment)
+    env = {**os.environ, **environment}
+    assert subprocess.run(["make", "next-day"], cwd=clone, env=env, capture_output=True).returncode == 0
+    again = subprocess.run(["make", "run"], cwd=clone, env=env, capture_output=True, text=True)
+    assert again.returncode == 0, again.stdout[-3000:] + again.stderr
+    landed = int(re.search(r"invoices: ([\d,]+) rows landed", again.stdout)[1].replace(",", ""))
+    after = versions(environment)
+    assert 0 < landed < INVOICES / 10
+    assert after["silver.invoices"] > before["silver.invoices"]
+    deletions = int(re.search(r"([\d,]+) deletions found", again.stdout)[1])
+    assert deletions == query(environment, "select count(*) from silver.invoices where is_deleted")[0][0] > 0
+    assert after["bronze.invoices"] == before["bronze.invoices"] + landed + deletions
+
+
+#: What the job prints when it is where the kill should hit, and the seconds to wait from there.
+KILLS = [
+    ("endpoint: Starting Spark", 0.5),
+    ("== Source -> bronze", 0.6),
+    ("== Source -> bronze", 1.5),
+    ("== Bronze -> silver -> gold", 6.0),
+    ("OK created sql incremental model silver.invoices", 0.3),
+    ("OK created python table model silver.country_matches", 0.5),
+    ("== Summary", 0.2),
+]
+
+
+def test_killed_at_every_stage_and_run_again_gives_the_same_gold(undisturbed, tmp_path):
+    """Each try goes a little further than the one before and is killed; the last one may finish."""
+    with lakehouse(tmp_path / "lakehouse") as environment:
+        assert python("-m", "ingestion.demo_source", "up", "--invoices", str(INVOICES), env=environment).returncode == 0
+        for number, (line, seconds) in enumerate(KILLS):
+            output = tmp_path / f"run{number}.txt"
+            with output.open("w") as file:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "ingestion.run"], cwd=ROOT, stdout=file, stderr=file, start_new_session=True,
+                    env={**os.environ, **environment, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
+                )  # fmt: skip
+            end = time.monotonic() + 300
+            while line not in output.read_text() and process.poll() is None and time.monotonic() < end:
+                time.sleep(0.05)
+            time.sleep(seconds)
+            assert line in output.read_text(), output.read_text()[-3000:]
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        last = job(environment)
+        assert last.returncode == 0, last.stdout[-3000:] + last.stderr
+        with lakehouse(tmp_path / "reference") as reference:
+            assert python("-m", "ingestion.demo_source", "up", "--invoices", str(INVOICES), env=reference).returncode == 0
+            assert job(reference).returncode == 0
+            expected = gold(reference)
+        found = gold(environment)
+        for name in GOLD:
+            assert found[name] == expected[name], name
+
+
+# ---- a real, dirty data set
+
+#: What each spelling of the file means; None where it is no country.
+MEANT = {
+    "Australia": "AU", "Austria": "AT", "Bahrain": "BH", "Belgium": "BE", "Brazil": "BR", "Canada": "CA", "Cyprus": "CY",
+    "Czech Republic": "CZ", "Denmark": "DK", "EIRE": "IE", "Finland": "FI", "France": "FR", "Germany": "DE",
+    "Greece": "GR", "Hong Kong": "HK", "Iceland": "IS", "Israel": "IL", "Italy": "IT", "Japan": "JP", "Lebanon": "LB",
+    "Lithuania": "LT", "Malta": "MT", "Netherlands": "NL", "Norway": "NO", "Poland": "PL", "Portugal": "PT",
+    "RSA": "ZA", "Saudi Arabia": "SA", "Singapore": "SG", "Spain": "ES", "Sweden": "SE", "Switzerland": "CH",
+    "USA": "US", "United Arab Emirates": "AE", "United Kingdom": "GB",
+    "Channel Islands": None, "European Community": None, "Unspecified": None,
+}  # fmt: skip
+
+
+@pytest.mark.skipif(
+    not os.environ.get("ONLINE_RETAIL_CSV"),
+    reason="set ONLINE_RETAIL_CSV to the path of online_retail_sample.csv to run the job on a real data set",
+)
+def test_online_retail_totals_equal_the_files(tmp_path):
+    from ingestion.demo_source import Server
+
+    server = Server(tmp_path / "source")
+    server.start()
+    try:
+        lines = online_retail.load(os.environ["ONLINE_RETAIL_CSV"], server.url)
+        with lakehouse(tmp_path / "lakehouse") as environment:
+            done = job(environment | {"SOURCES__SQL_DATABASE__CREDENTIALS": server.url})
+            assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+            outcomes = dict(
+                query(
+                    environment,
+                    "select outcome, sum(row_count) from silver.row_accounting where table_name = 'invoices' group by 1",
+                )
+            )
+            assert set(outcomes) <= {"accepted", "superseded", "rejected"}
+            assert sum(outcomes.values()) == len(lines)
+            found = query(environment, "select country_text, sum(total_amount), count(*) from gold.fct_invoices group by 1")
+            expected = lines.groupby("country")["total_amount"].agg(["sum", "count"])
+            assert {text: (total, n) for text, total, n in found} == {
+                text: (Decimal(row["sum"]), row["count"]) for text, row in expected.iterrows()
+            }
+            credit_notes = lines[lines["status"] == "credit_note"]
+            assert query(
+                environment, "select sum(total_amount), count(*) from gold.fct_invoices where status = 'credit_note'"
+            ) == [(credit_notes["total_amount"].sum(), len(credit_notes))]
+            by_country = lines.assign(code=lines["country"].map(MEANT)).groupby("code", dropna=False)["total_amount"].sum()
+            rows = query(
+                environment,
+                "select c.country_code, sum(f.total_amount) from gold.fct_invoices f"
+                " join gold.dim_countries c using (country_key) group by 1",
+            )
+            known = {code: total for code, total in rows if code in set(MEANT.values())}
+            assert known == {code: total for code, total in by_country.items() if isinstance(code, str)}
+            rest = sum(total for code, total in rows if code not in known)
+            assert rest == by_country[by_country.index.isna()].sum()
+    finally:
+        server.stop()
+
+
+# ---- bad configuration: one sentence, and nothing lost
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"SOURCES__SQL_DATABASE__CREDENTIALS": "postgresql://nobody@127.0.0.1:1/none"}, "127.0.0.1"),
+        ({"SOURCES__SQL_DATABASE__CREDENTIALS": "no url"}, "SOURCES__SQL_DATABASE__CREDENTIALS"),
+        ({"SOURCES__SQL_DATABASE__INVOICES__TABLE_NAME": "bills"}, "bills"),
+        ({"SOURCES__SQL_DATABASE__INVOICES__COLUMN_NAMES": '{"total_amount": "amount_due"}'}, "amount_due"),
+        ({"DBT_TARGET": "production"}, "DBT_TARGET"),
+        ({"DBT_TARGET": "databricks"}, "DATABRICKS_"),
+    ],
+    ids=["unreachable source", "no url", "missing table", "missing column", "no such target", "workspace not configured"],
+)
+def test_bad_configuration_is_one_sentence_and_loses_nothing(undisturbed, variables, sentence):
+    environment, _ = undisturbed
+    before = versions(environment)
+    failed = job(environment | variables)
+    assert failed.returncode == 1
+    errors = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and sentence in errors[0], failed.stderr
+    assert "Traceback" not in failed.stdout + failed.stderr
+    assert versions(environment) == before
+
+
+def test_a_bad_token_is_one_sentence(undisturbed):
+    environment, _ = undisturbed
+    failed = python(
+        "-m", "local_databricks.packages", env=environment
+    )  # the packages are there; what follows fails at the endpoint alone
+    assert failed.returncode == 0
+    dbt = run(
+        str(Path(sys.executable).parent / "dbt"), "debug", "--connection",
+        env=clients(environment) | {"LOCAL_DATABRICKS_TOKEN": "wrong"},
+    )  # fmt: skip
+    assert dbt.returncode != 0 and "Invalid access token" in dbt.stdout
+    load = python("-m", "ingestion.load", env=clients(environment) | {"LOCAL_DATABRICKS_TOKEN": "wrong"} | source(environment))
+    assert load.returncode == 1 and "Invalid access token" in load.stderr and "Traceback" not in load.stderr
+
+
+def source(environment: dict[str, str]) -> dict[str, str]:
+    url = python("-m", "ingestion.demo_source", "url", env=environment).stdout.strip()
+    return {"SOURCES__SQL_DATABASE__CREDENTIALS": url}
+
+
+def test_a_taken_port_stops_the_job_with_one_sentence(undisturbed, tmp_path):
+    environment, _ = undisturbed
+    taken = {"LAKEHOUSE_HOME": str(tmp_path), "LOCAL_DATABRICKS_PORT": environment["LOCAL_DATABRICKS_PORT"]}
+    failed = job(taken | source(environment))
+    assert failed.returncode == 1
+    assert f"Port {taken['LOCAL_DATABRICKS_PORT']} is taken" in failed.stderr
+    assert "Traceback" not in failed.stdout + failed.stderr
