@@ -1,4 +1,4 @@
-"""Fixtures of the ingestion tests (a pytest plugin): one PostgreSQL for the session, one schema and one home a test."""
+"""Fixtures of the ingestion tests: one PostgreSQL for the session, one schema and one home a test."""
 
 import os
 import secrets

@@ -1,7 +1,9 @@
 {{
     config(
         materialized="incremental",
-        incremental_strategy="append",
+        incremental_strategy="merge",
+        unique_key="_row_id",
+        skip_matched_step=true,
         on_schema_change="append_new_columns",
     )
 }}

@@ -85,8 +85,9 @@ def history(loads: int, rows: int) -> list[list[Row]]:
             batch.append(row)
         batch += random_.sample(batch, 4)  # the same file landed twice
         if landed:
-            batch += [replace(row, load=load - 1) for row in batch[:6]]  # the rest of the load before
+            batch += [replace(row, row_id=f"{row.row_id}-late", load=load - 1) for row in batch[:6]]  # the rest of the load before
             batch += random_.sample(landed[-1], 3)  # its file once more
+            batch += [replace(row, load=load) for row in random_.sample(landed[-1], 3)]  # and replayed by this load, as Kafka may
         landed.append(batch)
     return landed
 
