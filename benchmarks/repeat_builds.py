@@ -23,9 +23,7 @@ def call(command: list[str], environment: dict[str, str], log: Path) -> tuple[in
     """Run a command with its output appended to `log`; returns its exit code and seconds."""
     began = time.monotonic()
     with log.open("a") as output:
-        code = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=output
-        ).returncode
+        code = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=output).returncode
     return code, time.monotonic() - began
 
 

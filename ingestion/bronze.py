@@ -24,9 +24,7 @@ class LocalBronze:
         """Tell whether the table holds at least one commit."""
         return deltalake.DeltaTable.is_deltatable(str(self.folder / table))
 
-    def scan(
-        self, table: str, columns: Sequence[str] | None = None, since: datetime | None = None
-    ) -> Iterator[pa.Table]:
+    def scan(self, table: str, columns: Sequence[str] | None = None, since: datetime | None = None) -> Iterator[pa.Table]:
         """Yield the table in batches; with `since`, only rows whose updated_at is not before it, or is null.
 
         Args: columns: names to read, all by default; names that the table lacks are left out.
@@ -37,9 +35,7 @@ class LocalBronze:
         names = [name for name in columns or dataset.schema.names if name in dataset.schema.names]
         rows = None
         if since is not None:
-            rows = (ds.field("updated_at") >= pa.scalar(since, pa.timestamp("us", "UTC"))) | ds.field(
-                "updated_at"
-            ).is_null()
+            rows = (ds.field("updated_at") >= pa.scalar(since, pa.timestamp("us", "UTC"))) | ds.field("updated_at").is_null()
         for batch in dataset.to_batches(columns=names, filter=rows, batch_size=BATCH_ROWS, fragment_readahead=1):
             if batch.num_rows:
                 yield _plain(pa.Table.from_batches([batch]))
@@ -68,9 +64,7 @@ class WarehouseBronze:
             cursor.tables(catalog_name=self.catalog, schema_name=self.schema, table_name=table)
             return bool(cursor.fetchall())
 
-    def scan(
-        self, table: str, columns: Sequence[str] | None = None, since: datetime | None = None
-    ) -> Iterator[pa.Table]:
+    def scan(self, table: str, columns: Sequence[str] | None = None, since: datetime | None = None) -> Iterator[pa.Table]:
         """Yield the table in batches; arguments as LocalBronze.scan."""
         if not self.exists(table):
             return

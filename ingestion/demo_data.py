@@ -365,9 +365,7 @@ def _decimal(cents: np.ndarray) -> pa.Array:
     return pa.Array.from_buffers(pa.decimal128(18, 2), len(cents), [None, pa.py_buffer(words)])
 
 
-def _status(
-    rng: np.random.Generator, age: np.ndarray, due: np.ndarray, end: np.datetime64, credit: np.ndarray
-) -> pa.Array:
+def _status(rng: np.random.Generator, age: np.ndarray, due: np.ndarray, end: np.datetime64, credit: np.ndarray) -> pa.Array:
     rows = len(age)
     draw = rng.random(rows)
     overdue = due < end.astype("datetime64[D]")

@@ -100,9 +100,7 @@ class Server:
         try:
             return psycopg2.connect(user="postgres", dbname="postgres", host=str(self.socket_folder))
         except psycopg2.OperationalError:
-            raise IngestionError(
-                "the demo source is not running; start it with `python -m ingestion.demo_source up`"
-            ) from None
+            raise IngestionError("the demo source is not running; start it with `python -m ingestion.demo_source up`") from None
 
     def process(self) -> psutil.Process | None:
         """Return the running postmaster of this data folder, or None. A stale or reused pid does not count."""

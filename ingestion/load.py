@@ -190,9 +190,7 @@ class _Landing:
     Attributes: rows, skipped: how many landed, and how many bronze held already; tombstones: more to land, or None.
     """
 
-    def __init__(
-        self, table: sources.SourceTable, columns: Columns, bronze: Bronze | None, report: Callable[[str], None]
-    ):
+    def __init__(self, table: sources.SourceTable, columns: Columns, bronze: Bronze | None, report: Callable[[str], None]):
         self.table, self.columns, self.bronze, self.report = table, columns, bronze, report
         self.rows = self.skipped = 0
         self.tombstones: pa.Table | None = None
@@ -321,9 +319,7 @@ def _tombstones(
     for batch in bronze.scan(name, columns=[key, sources.CURSOR, DELETED]):
         batch = batch.filter(batch[key].is_valid())
         gone = batch.filter(pa.array(~contained(key_codes(batch[key].combine_chunks()), present)))
-        for value, at, deleted in zip(
-            *(gone[column].to_pylist() for column in (key, sources.CURSOR, DELETED)), strict=True
-        ):
+        for value, at, deleted in zip(*(gone[column].to_pylist() for column in (key, sources.CURSOR, DELETED)), strict=True):
             newest = tombstones if deleted else rows
             newest[value] = max(at or _NEVER, newest.get(value, _NEVER))
     vanished = {value: at for value, at in rows.items() if value not in tombstones or at > tombstones[value]}
@@ -338,9 +334,7 @@ def _tombstones(
             {
                 key: pa.array(vanished, arrow_type(columns[key])),
                 # A row dated in the future would outlive its deletion, so its tombstone carries the same date.
-                sources.CURSOR: pa.array(
-                    (max(at, now) for at in vanished.values()), arrow_type(columns[sources.CURSOR])
-                ),
+                sources.CURSOR: pa.array((max(at, now) for at in vanished.values()), arrow_type(columns[sources.CURSOR])),
             }
         ),
         {column: columns[column] for column in (key, sources.CURSOR)},
@@ -381,9 +375,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     for table, rows in result.rows.items():
         print(f"load: {table}: {rows:,} rows landed, {result.skipped[table]:,} already there")
-    print(
-        f"load: {result.tombstones:,} deletions, {result.seconds:.1f} s, loads {', '.join(result.load_ids) or 'none'}"
-    )
+    print(f"load: {result.tombstones:,} deletions, {result.seconds:.1f} s, loads {', '.join(result.load_ids) or 'none'}")
     return 0
 
 

@@ -8,6 +8,7 @@ DBT_TARGET=databricks nothing local is started, and the same stages run against 
 
 import argparse
 import contextlib
+import hashlib
 import os
 import sys
 import threading
@@ -115,14 +116,21 @@ def _build(full_refresh: bool, elementary: bool) -> None:
     from dbt.cli.main import dbtRunner
 
     command = ["build", "--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY)]
-    command += ["--selector", "pipeline_with_elementary" if elementary and not _has_elementary() else "pipeline"]
     command += ["--full-refresh"] * full_refresh
+    missing = _missing_tables(elementary)
+    command += ["--selector", "pipeline_with_elementary" if "dbt_run_results" in missing else "pipeline"]
+    # Seeds are files of this repository: loading them anew at every run would cost a fifth of it and change nothing.
+    marker = _dbt_folder() / f"seeds-{warehouse.target()}-{warehouse.schema('silver')}"
+    seeds = hashlib.sha256(b"".join(path.read_bytes() for path in _seed_files())).hexdigest()
+    if not full_refresh and missing <= {"dbt_run_results"} and marker.exists() and marker.read_text() == seeds:
+        command += ["--exclude-resource-type", "seed"]
     result = dbtRunner().invoke(command)
     if result.exception:
         raise IngestionError(f"dbt stopped: {' '.join(str(result.exception).split())[:500]}")
     if not result.success:
         failed = [r.node.name for r in result.result.results if r.status in ("error", "fail")]
         raise IngestionError(f"dbt build failed at {', '.join(failed[:10])}; its log is {_dbt_folder() / 'logs' / 'dbt.log'}")
+    marker.write_text(seeds)
 
 
 def _dbt_folder() -> Path:
@@ -134,10 +142,20 @@ def _query(cursor, sql: str) -> list:
     return cursor.fetchall()
 
 
-def _has_elementary() -> bool:
+def _seed_files() -> list[Path]:
+    return sorted((REPOSITORY / "seeds").glob("*.csv")) + [REPOSITORY / "seeds" / "seeds.yml"]
+
+
+def _missing_tables(elementary: bool) -> set[str]:
+    """Which of the seeds' tables, and of Elementary's if it is there at all, the warehouse lacks."""
+    wanted = {"silver": {path.stem for path in _seed_files() if path.suffix == ".csv"}}
+    if elementary:
+        wanted["elementary"] = {"dbt_run_results"}
     with contextlib.closing(warehouse.connect()) as connection, connection.cursor() as cursor:
-        cursor.tables(catalog_name=warehouse.catalog(), schema_name=warehouse.schema("elementary"), table_name="dbt_run_results")
-        return bool(cursor.fetchall())
+        for layer, names in wanted.items():
+            cursor.tables(catalog_name=warehouse.catalog(), schema_name=warehouse.schema(layer))
+            names -= {row.TABLE_NAME for row in cursor.fetchall()}
+    return set().union(*wanted.values())
 
 
 def _summary() -> None:
@@ -174,7 +192,8 @@ def _summary() -> None:
     print(f"\n  Revenue by country, top {TOP_COUNTRIES}{'invoices':>16}{currency + ' gross':>20}")
     for name, invoices, amount in countries:
         print(f"  {name or 'unknown':<28.28}{invoices:>12,}{amount:>20,.2f}")
-    print(f"\n  Tables: catalog {catalog}, schemas {warehouse.schema('bronze')}, {warehouse.schema('silver')}, {warehouse.schema('gold')}")
+    schemas = ", ".join(warehouse.schema(layer) for layer in ("bronze", "silver", "gold"))
+    print(f"\n  Tables: catalog {catalog}, schemas {schemas}")
     if warehouse.target() == "local":
         print('          make shell, then: python -m local_databricks sql "select * from gold.fct_invoices limit 10"')
         print(f"          files under {lakehouse_home()}")

@@ -177,9 +177,9 @@ class SourceTable:
                 f"column {self.columns[CURSOR].name} of {self.name} has type {self.columns[CURSOR].type}, but the "
                 f"incremental load needs a timestamp; {setting}COLUMN_NAMES can name another column as {CURSOR}"
             )
-        self.selection = sa.select(
-            *(self._exact(name, column).label(name) for name, column in self.columns.items())
-        ).subquery(contract.name)
+        self.selection = sa.select(*(self._exact(name, column).label(name) for name, column in self.columns.items())).subquery(
+            contract.name
+        )
 
     def keys(self, chunk_size: int) -> Iterator[pa.Array]:
         """Yield all keys that the source holds now, null ones left out, in Arrow arrays of `chunk_size` keys."""

@@ -93,9 +93,7 @@ def connect(target_name: str | None = None) -> "Connection":
 
 
 def _local_arguments() -> tuple[str, dict[str, object]]:
-    hint = (
-        "`python -m local_databricks up` starts the endpoint and `python -m local_databricks env` prints its variables"
-    )
+    hint = "`python -m local_databricks up` starts the endpoint and `python -m local_databricks env` prints its variables"
     address = _required("LOCAL_DATABRICKS_HOST", hint)
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():

@@ -8,8 +8,8 @@ A ladder; the first rung that holds fills dbt_packages/:
 4. stand-ins kept in this repository: they implement what the project uses of dbt_utils and dbt_expectations, and switch
    Elementary off. One notice says so. The hub is asked again after an hour, or at once with --retry.
 
-dbt itself would try an unreachable hub for minutes; here it is known within three seconds. A folder is always put in place
-whole, by a rename, so that a killed run leaves the old packages or the new ones.
+dbt itself would try an unreachable hub for minutes; here it is known within three seconds. A folder is always put in
+place whole, by a rename, so that a killed run leaves the old packages or the new ones.
 """
 
 import argparse
@@ -40,8 +40,11 @@ DEPS_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Resolved:
-    """What dbt_packages/ holds: `source` is "packages" or "stand-ins", `identity` the hash of the lock or of the stand-ins,
-    `hub` and `tried_at` (seconds since 1970) which hub was last asked in vain, and when."""
+    """What dbt_packages/ holds.
+
+    source: "packages" or "stand-ins"; identity: the hash of the lock or of the stand-ins; hub, tried_at: which hub was
+    last asked in vain, and when, in seconds since 1970.
+    """
 
     source: str
     identity: str
@@ -63,9 +66,9 @@ class Resolved:
 def resolve(root: Path = ROOT, retry: bool = False) -> bool:
     """Fill dbt_packages/ below `root` by the ladder, and print one line where anything was done.
 
-    retry: ask the hub even if it could not be reached less than an hour ago. Returns True where the real packages are there,
-    so that Elementary works, and False for the stand-ins. Raises LocalDatabricksError where the lock is missing or does not
-    match packages.yml, or where the folder cannot be written.
+    retry: ask the hub even if it could not be reached less than an hour ago. Returns True where the real packages are
+    there, so that Elementary works, and False for the stand-ins. Raises LocalDatabricksError where the lock is missing
+    or does not match packages.yml, or where the folder cannot be written.
     """
     lock, target = root / "package-lock.yml", root / "dbt_packages"
     try:
@@ -90,9 +93,9 @@ def resolve(root: Path = ROOT, retry: bool = False) -> bool:
             if problem:
                 _put_in_place(STAND_INS, target, stand_ins)
                 print(
-                    f"dbt packages: {hub} {problem}, so this repository's stand-ins take their place: everything is built and"
-                    " tested, but Elementary (run history, anomaly tests, its report) is off. The hub is asked again in an hour,"
-                    " or now by `python -m local_databricks.packages --retry`.",
+                    f"dbt packages: {hub} {problem}, so this repository's stand-ins take their place: everything is"
+                    " built and tested, but Elementary (run history, anomaly tests, its report) is off. The hub is"
+                    " asked again in an hour, or now by `python -m local_databricks.packages --retry`.",
                     flush=True,
                 )
                 return False

@@ -135,7 +135,12 @@ class Operation:
         except Exception as e:  # everything that happens to a statement is told to its client
             error = e
         self._end(result, error)
-        LOG.info("%7.2f s  %s%s", time.monotonic() - began, " ".join(self.text.split())[:200], f"  !! {error!r:.200}" if error else "")
+        LOG.info(
+            "%7.2f s  %s%s",
+            time.monotonic() - began,
+            " ".join(self.text.split())[:200],
+            f"  !! {error!r:.200}" if error else "",
+        )
 
     def _end(self, result: Result | None, error: Exception | None) -> None:
         with self._lock:

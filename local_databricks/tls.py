@@ -77,9 +77,7 @@ def ensure_certificates(settings: Settings) -> tuple[Path, Path]:
     pem = serialization.Encoding.PEM
     write_private(
         key,
-        server_key.private_bytes(
-            pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ).decode(),
+        server_key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode(),
     )
     write_private(certificate, server.public_bytes(pem).decode())
     write_private(settings.ca_file, ca.public_bytes(pem).decode())
@@ -113,7 +111,5 @@ def write_trust_store(path: Path) -> None:
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(
-        pkcs12.serialize_java_truststore(
-            certificates, serialization.BestAvailableEncryption(TRUST_STORE_PASSWORD.encode())
-        )
+        pkcs12.serialize_java_truststore(certificates, serialization.BestAvailableEncryption(TRUST_STORE_PASSWORD.encode()))
     )

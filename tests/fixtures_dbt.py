@@ -37,9 +37,7 @@ def dbt(*arguments: str, env: dict[str, str]) -> object:
         for name, value in env.items():
             patch.setenv(name, value)
         done = dbtRunner().invoke(["--quiet", *arguments, "--project-dir", str(ROOT), "--profiles-dir", str(ROOT)])
-    assert done.success, done.exception or [
-        f"{r.node.name}: {r.message}" for r in done.result if r.status in ("error", "fail")
-    ]
+    assert done.success, done.exception or [f"{r.node.name}: {r.message}" for r in done.result if r.status in ("error", "fail")]
     return done.result
 
 

@@ -93,9 +93,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """LAKEHOUSE_HOME of this test, and no setting of the source left over from outside."""
-    for name in [
-        name for name in os.environ if name.startswith(("SOURCES__", "DATABRICKS_", "LOCAL_DATABRICKS_", "DBT_"))
-    ]:
+    for name in [name for name in os.environ if name.startswith(("SOURCES__", "DATABRICKS_", "LOCAL_DATABRICKS_", "DBT_"))]:
         monkeypatch.delenv(name)
     path = tmp_path / "home"
     monkeypatch.setenv("LAKEHOUSE_HOME", str(path))

@@ -1,5 +1,6 @@
--- A rate for every currency and every month that an accepted invoice can have. The ECB's monthly average where there is one,
--- else the latest earlier month's, flagged: after the seed's last month, and for ever after the ECB stopped quoting a currency.
+-- A rate for every currency and every month that an accepted invoice can have: the ECB's monthly average where there is
+-- one, else the latest earlier month's, flagged. That is so after the seed's last month, and for ever after the ECB
+-- stopped quoting a currency.
 with
 
 quoted as (

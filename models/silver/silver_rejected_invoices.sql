@@ -12,8 +12,8 @@ with
 
 unusable as (
 
-    select * from {{ ref("stg_invoices") }} as landed
-    where size(reasons) > 0 and {{ landed_since_last_run("landed") }}
+    select * from {{ ref("stg_invoices") }}
+    where size(reasons) > 0 and {{ in_unfinished_loads("invoices", "invoice_id") }}
 
 ),
 

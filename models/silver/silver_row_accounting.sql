@@ -1,7 +1,7 @@
 {{ config(materialized="incremental", incremental_strategy="insert_overwrite") }}
 
--- Where every landed row went. Nothing is found by subtraction: each row is looked up, by its id among the rejected rows and
--- by its key among the accepted ones, and a row that is found nowhere, or twice, counts as unaccounted.
+-- Where every landed row went. Nothing is found by subtraction: each row is looked up, by its id among the rejected
+-- rows and by its key among the accepted ones, and a row that is found nowhere, or twice, counts as unaccounted.
 {%- set tables = {"invoices": "invoice_id", "countries": "country_code"} %}
 
 with

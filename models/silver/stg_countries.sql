@@ -24,10 +24,12 @@ typed as (
         try_cast(updated_at as timestamp) as updated_at,
         _is_deleted as is_deleted,
         {{ is_missing("updated_at") }} as has_no_time,
-        {% for column in columns -%}
-        {{ "or " if not loop.first }}{{ does_not_fit(column, "timestamp" if column == "updated_at" else "string") }}
-        {% endfor -%}
-        as has_misfit,
+        (
+            false
+            {%- for column in columns %}
+            or {{ does_not_fit(column, "timestamp" if column == "updated_at" else "string") }}
+            {%- endfor %}
+        ) as has_misfit,
         to_json(struct({{ columns | join(", ") }}, _rescued_data)) as landed_row,
         _loader,
         _load_id,
@@ -39,24 +41,33 @@ typed as (
 
 iso as (
 
-    select country_code as iso_country_code from {{ ref("iso_countries") }}
+    select country_code from {{ ref("iso_countries") }}
+
+),
+
+joined as (
+
+    select
+        typed.*,
+        iso.country_code is not null as is_known_country
+    from typed
+    left join iso on typed.country_code = iso.country_code
 
 ),
 
 checked as (
 
     select
-        typed.* except (has_no_time, has_misfit),
+        * except (has_no_time, has_misfit, is_known_country),
         array_compact(array(
             case when country_code is null then 'missing_country_code' end,
-            case when country_code is not null and iso_country_code is null then 'unknown_country_code' end,
+            case when country_code is not null and not is_known_country then 'unknown_country_code' end,
             case when not is_deleted and country_name is null then 'missing_country_name' end,
             case when has_no_time then 'missing_updated_at' end,
             case when has_misfit then 'value_does_not_fit_type' end,
             case when updated_at > _loaded_at + interval 1 day then 'updated_at_in_future' end
         )) as reasons
-    from typed
-    left join iso on typed.country_code = iso.iso_country_code
+    from joined
 
 )
 

@@ -7,7 +7,7 @@
     "created_at": "timestamp", "updated_at": "timestamp",
 } %}
 {%- set amounts = ["net_amount", "tax_amount", "total_amount"] %}
-{%- set known_statuses = ["draft", "open", "paid", "overdue", "cancelled", "credit_note"] %}
+{%- set needed_for_deletion = ["invoice_id", "updated_at"] %}
 
 with
 
@@ -36,7 +36,8 @@ typed as (
         try_cast(tax_amount as decimal(18, 2)) as tax_amount,
         try_cast(total_amount as decimal(18, 2)) as total_amount,
         case
-            when lower(trim(status)) in ('{{ known_statuses | join("', '") }}') then lower(trim(status))
+            when lower(trim(status)) in ('draft', 'open', 'paid', 'overdue', 'cancelled', 'credit_note')
+                then lower(trim(status))
             else 'unknown'
         end as status,
         try_cast(created_at as timestamp) as created_at,
@@ -46,18 +47,22 @@ typed as (
             else try_cast(updated_at as timestamp)
         end as updated_at,
         _is_deleted as is_deleted,
-        -- a deletion needs no more than its key and its time
         {{ is_missing("invoice_id") }} as has_no_key,
         {{ is_missing("updated_at") }} as has_no_time,
-        not _is_deleted and {{ is_missing("invoice_date") }} as has_no_date,
-        not _is_deleted and ({% for amount in amounts %}{{ " or " if not loop.first }}{{ is_missing(amount) }}{% endfor %}) as has_no_amount,
-        case
-            when _is_deleted then {{ does_not_fit("invoice_id", "bigint") }} or {{ does_not_fit("updated_at", "timestamp") }}
-            else
-                {% for column, type in types.items() -%}
-                {{ "or " if not loop.first }}{{ does_not_fit(column, type) }}
-                {% endfor -%}
-        end as has_misfit,
+        not _is_deleted
+        and {{ is_missing("invoice_date") }} as has_no_date,
+        not _is_deleted
+        and (
+            {%- for amount in amounts %}
+            {{ "or " if not loop.first }}{{ is_missing(amount) }}
+            {%- endfor %}
+        ) as has_no_amount,
+        (
+            false
+            {%- for column, type in types.items() %}
+            or {{ "not _is_deleted and " if column not in needed_for_deletion }}{{ does_not_fit(column, type) }}
+            {%- endfor %}
+        ) as has_misfit,
         to_json(struct({{ types | join(", ") }}, _rescued_data)) as landed_row,
         _loader,
         _load_id,
@@ -69,14 +74,24 @@ typed as (
 
 currencies as (
 
-    select currency_code as known_currency_code from {{ ref("iso_currencies") }}
+    select currency_code from {{ ref("iso_currencies") }}
+
+),
+
+joined as (
+
+    select
+        typed.*,
+        currencies.currency_code is not null as is_known_currency
+    from typed
+    left join currencies on typed.currency_code = currencies.currency_code
 
 ),
 
 checked as (
 
     select
-        typed.* except (has_no_key, has_no_time, has_no_date, has_no_amount, has_misfit),
+        * except (has_no_key, has_no_time, has_no_date, has_no_amount, has_misfit, is_known_currency),
         array_compact(array(
             case when has_no_key then 'missing_invoice_id' end,
             case when has_no_time then 'missing_updated_at' end,
@@ -98,12 +113,11 @@ checked as (
             end,
             case when not is_deleted and currency_code is null then 'missing_currency' end,
             case
-                when not is_deleted and currency_code is not null and known_currency_code is null
+                when not is_deleted and currency_code is not null and not is_known_currency
                     then 'unknown_currency'
             end
         )) as reasons
-    from typed
-    left join currencies on typed.currency_code = currencies.known_currency_code
+    from joined
 
 )
 

@@ -74,6 +74,6 @@ def model(dbt, spark):
         dbt.ref("silver_countries").where("not is_deleted").select("country_code", "country_name").toPandas(),
         dbt.ref("country_aliases").toPandas(),
     )
-    rows = [(text, *match(text)) for text in sorted(texts)]
-    schema = "country_text string, country_code string, method string, score double"
-    return spark.createDataFrame(pd.DataFrame(rows, columns=["country_text", "country_code", "method", "score"]), schema)
+    columns = ["country_text", "country_code", "method", "score"]
+    matches = pd.DataFrame([(text, *match(text)) for text in sorted(texts)], columns=columns)
+    return spark.createDataFrame(matches, "country_text string, country_code string, method string, score double")

@@ -3,44 +3,48 @@
 
 with
 
-accounted as (
-
-    select
-        table_name,
-        sum(row_count) as landed,
-        coalesce(sum(row_count) filter (where outcome = 'accepted'), 0) as accepted,
-        coalesce(sum(row_count) filter (where outcome = 'rejected'), 0) as rejected,
-        coalesce(sum(row_count) filter (where outcome = 'unaccounted'), 0) as unaccounted
-    from {{ ref("silver_row_accounting") }}
-    group by table_name
-
-),
-
 counted as (
 
     {% for table in tables -%}
-    select
-        '{{ table }}' as table_name,
-        (select count(*) from {{ source("bronze", table) }}) as landed,
-        (select count(*) from {{ ref("silver_" ~ table) }}) as accepted,
-        (select count(*) from {{ ref("silver_rejected_" ~ table) }}) as rejected
-    {%- if not loop.last %}
+    select '{{ table }}' as bronze_table, 'landed' as outcome, count(*) as row_count from {{ source("bronze", table) }}
     union all
-    {% endif %}
-    {%- endfor %}
+    select '{{ table }}' as bronze_table, 'accepted' as outcome, count(*) as row_count from {{ ref("silver_" ~ table) }}
+    union all
+    select '{{ table }}' as bronze_table, 'rejected' as outcome, count(*) as row_count
+    from {{ ref("silver_rejected_" ~ table) }}
+    {{ "union all" if not loop.last }}
+    {% endfor %}
+
+),
+
+accounted as (
+
+    select
+        table_name as bronze_table,
+        outcome,
+        sum(row_count) as row_count
+    from {{ ref("silver_row_accounting") }}
+    group by all
+    union all
+    select
+        table_name as bronze_table,
+        'landed' as outcome,
+        sum(row_count) as row_count
+    from {{ ref("silver_row_accounting") }}
+    group by all
 
 )
 
 select
-    counted.*,
-    accounted.landed as accounted_landed,
-    accounted.accepted as accounted_accepted,
-    accounted.rejected as accounted_rejected,
-    accounted.unaccounted
+    coalesce(counted.bronze_table, accounted.bronze_table) as bronze_table,
+    coalesce(counted.outcome, accounted.outcome) as outcome,
+    counted.row_count as counted,
+    accounted.row_count as accounted
 from counted
-left join accounted on counted.table_name = accounted.table_name
+full outer join accounted
+    on
+        counted.bronze_table = accounted.bronze_table
+        and counted.outcome = accounted.outcome
 where
-    coalesce(accounted.landed, 0) <> counted.landed
-    or coalesce(accounted.accepted, 0) <> counted.accepted
-    or coalesce(accounted.rejected, 0) <> counted.rejected
-    or accounted.unaccounted > 0
+    coalesce(counted.row_count, 0) <> coalesce(accounted.row_count, 0)
+    and coalesce(accounted.outcome, '') <> 'superseded'

@@ -1,5 +1,5 @@
--- The live invoices' count and total by currency are the same in bronze (the landed values of the rows that silver kept), in
--- silver and in gold's facts; and the facts' total in the reporting currency is the aggregate's.
+-- The live invoices' count and total by currency are the same in bronze (the landed values of the rows that silver
+-- kept), in silver and in gold's facts; and the facts' total in the reporting currency is the aggregate's.
 with
 
 kept as (
@@ -22,7 +22,10 @@ landed as (
 bronze as (
 
     -- a delivery that landed twice counts once
-    select landed._row_id, max(landed.currency_code) as currency_code, max(landed.total_amount) as total_amount
+    select
+        landed._row_id,
+        max(landed.currency_code) as currency_code,
+        max(landed.total_amount) as total_amount
     from landed
     left semi join kept on landed._row_id = kept._row_id
     group by landed._row_id
@@ -31,12 +34,24 @@ bronze as (
 
 layers as (
 
-    select 'bronze' as layer, currency_code, total_amount from bronze
+    select
+        'bronze' as layer,
+        currency_code,
+        total_amount
+    from bronze
     union all
-    select 'silver' as layer, currency_code, total_amount from {{ ref("silver_invoices") }}
+    select
+        'silver' as layer,
+        currency_code,
+        total_amount
+    from {{ ref("silver_invoices") }}
     where not is_deleted
     union all
-    select 'gold' as layer, currency_code, total_amount from {{ ref("fct_invoices") }}
+    select
+        'gold' as layer,
+        currency_code,
+        total_amount
+    from {{ ref("fct_invoices") }}
 
 ),
 
@@ -55,11 +70,15 @@ totals as (
 
 ),
 
-reporting as (
+facts as (
 
-    select
-        (select coalesce(sum(total_amount_reporting), 0) from {{ ref("fct_invoices") }}) as facts_total,
-        (select coalesce(sum(total_amount_reporting), 0) from {{ ref("agg_invoices_country_month") }}) as aggregate_total
+    select coalesce(sum(total_amount_reporting), 0) as facts_total from {{ ref("fct_invoices") }}
+
+),
+
+aggregate as (
+
+    select coalesce(sum(total_amount_reporting), 0) as aggregate_total from {{ ref("agg_invoices_country_month") }}
 
 )
 
@@ -74,8 +93,8 @@ where
     or not (silver_total <=> gold_total)
 union all
 select
-    reporting_currency.currency_code,
-    to_json(struct(*)) as difference
-from reporting
-cross join (select '{{ var("reporting_currency") }}' as currency_code) as reporting_currency
-where facts_total <> aggregate_total
+    '{{ var("reporting_currency") }}' as currency_code,
+    to_json(struct(facts.facts_total, aggregate.aggregate_total)) as difference
+from facts
+cross join aggregate
+where facts.facts_total <> aggregate.aggregate_total

@@ -27,10 +27,10 @@ def project(tmp_path) -> Path:
     return root
 
 
-def parse(project: Path, *arguments: str) -> dict:
+def parse(project: Path) -> dict:
     """The manifest, parsed in a process of its own and without a connection."""
     target = project / "target"
-    command = [sys.executable, "-m", "dbt.cli.main", *arguments, "--project-dir", str(project), "--profiles-dir", str(project)]
+    command = [sys.executable, "-m", "dbt.cli.main", "parse", "--profiles-dir", str(project)]
     paths = {"DBT_TARGET_PATH": str(target), "DBT_LOG_PATH": str(target), "PATH": "/usr/bin:/bin", "HOME": str(project)}
     done = subprocess.run(command, cwd=project, env=NOWHERE | paths, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -46,15 +46,15 @@ def test_the_project_parses_with_the_stand_ins(project, monkeypatch, tmp_path):
     monkeypatch.setenv("DBT_PACKAGE_HUB_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert resolve(project) is False
-    assert own_nodes(parse(project, "parse"))
+    assert own_nodes(parse(project))
 
 
 def test_the_project_has_the_same_nodes_with_the_packages(project, monkeypatch, tmp_path):
     if not resolve(project):
         pytest.skip("the package hub cannot be reached and the packages are not in the cache")
-    with_packages = own_nodes(parse(project, "parse"))
+    with_packages = own_nodes(parse(project))
     shutil.rmtree(project / "dbt_packages")
     monkeypatch.setenv("DBT_PACKAGE_HUB_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert resolve(project) is False
-    assert own_nodes(parse(project, "parse")) == with_packages
+    assert own_nodes(parse(project)) == with_packages

@@ -63,7 +63,7 @@ def test_values_of_every_type_arrive_as_python_values(cursor):
         " timestamp'2024-02-29 12:00:00', timestamp_ntz'2024-02-29 12:00:00', null, array(1, 2),"
         " map('k', 1), named_struct('a', 1)"
     )
-    utc = datetime.timezone.utc
+    utc = datetime.UTC
     row = list(cursor.fetchone())
     assert row[:11] == [
         True, 1, 2, 3, 4, 1.5, 2.5, decimal.Decimal("12.34"), "ü", b"\x00\xff", datetime.date(2024, 2, 29),
@@ -209,9 +209,7 @@ def test_closing_a_half_read_result_stops_its_job(endpoint, cursor):
 @pytest.fixture
 def workspace(endpoint, monkeypatch) -> WorkspaceClient:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", endpoint["REQUESTS_CA_BUNDLE"])
-    return WorkspaceClient(
-        host=f"https://{endpoint['LOCAL_DATABRICKS_HOST']}", token=endpoint["LOCAL_DATABRICKS_TOKEN"]
-    )
+    return WorkspaceClient(host=f"https://{endpoint['LOCAL_DATABRICKS_HOST']}", token=endpoint["LOCAL_DATABRICKS_TOKEN"])
 
 
 CLUSTER = "0000-000000-local"
@@ -286,21 +284,7 @@ def test_sparks_own_port_refuses_who_has_no_token(endpoint):
 # ---- the processes
 
 
-def test_up_is_idempotent_and_a_second_down_says_so(tmp_path):
-    with running_endpoint(tmp_path) as environment:
-        before = [p.pid for p in processes(environment)]
-        again = python("-m", "local_databricks", "up", env=environment)
-        assert again.returncode == 0 and "already up" in again.stdout
-        assert [p.pid for p in processes(environment)] == before
-        assert "ready" in python("-m", "local_databricks", "status", env=environment).stdout
-        found = processes(environment)
-        assert "stopped" in python("-m", "local_databricks", "down", env=environment).stdout
-        assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in found)
-        assert "not running" in python("-m", "local_databricks", "down", env=environment).stdout
-        assert python("-m", "local_databricks", "status", env=environment).returncode == 3
-
-
-def test_kill_9_of_either_process_loses_no_table_and_leaves_no_orphan(tmp_path):
+def test_kill_9_of_either_process_loses_no_table_and_down_leaves_no_orphan(tmp_path):
     with running_endpoint(tmp_path) as environment:
         with connect(environment) as connection, connection.cursor() as cursor:
             cursor.execute("create schema kept")
@@ -333,6 +317,20 @@ def test_kill_9_of_either_process_loses_no_table_and_leaves_no_orphan(tmp_path):
         with connect(environment) as connection, connection.cursor() as cursor:
             cursor.execute("select count(*) from kept.t")
             assert cursor.fetchone()[0] == 1000
+
+        found = processes(environment)
+        assert "stopped" in python("-m", "local_databricks", "down", env=environment).stdout
+        assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in found)
+        assert "not running" in python("-m", "local_databricks", "down", env=environment).stdout
+        assert python("-m", "local_databricks", "status", env=environment).returncode == 3
+
+
+def test_up_is_idempotent(endpoint):
+    before = [p.pid for p in processes(endpoint)]
+    again = python("-m", "local_databricks", "up", env=endpoint)
+    assert again.returncode == 0 and "already up" in again.stdout
+    assert [p.pid for p in processes(endpoint)] == before
+    assert "ready" in python("-m", "local_databricks", "status", env=endpoint).stdout
 
 
 def test_a_taken_port_is_one_clear_sentence(endpoint, tmp_path):

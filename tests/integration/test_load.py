@@ -306,9 +306,7 @@ def test_other_names_of_tables_and_columns_are_mapped(source, home, monkeypatch)
 
 def test_a_column_with_a_reserved_name_keeps_its_values_under_another(source, home, monkeypatch):
     source.run("alter table invoices rename status to state; alter table invoices add status int, add _is_deleted text")
-    source.run(
-        "insert into invoices (invoice_id, state, status, _is_deleted, updated_at) values (1, 'paid', 7, 'x', %s)", NOW
-    )
+    source.run("insert into invoices (invoice_id, state, status, _is_deleted, updated_at) values (1, 'paid', 7, 'x', %s)", NOW)
     monkeypatch.setenv(PREFIX + "INVOICES__COLUMN_NAMES", '{"status": "state"}')
     bring()
     assert landed(home, "status", "source_status", "source_is_deleted", "_is_deleted") == [("paid", 7, "x", None)]
@@ -447,9 +445,7 @@ def test_a_missing_variable_of_the_workspace_is_named(source, monkeypatch):
 def test_a_source_that_fails_midway_loses_nothing(source, home):
     source.add(1, 5)
     bring()
-    source.run(
-        "alter table invoices rename to real; create view invoices as select *, 1 / (invoice_id - 6) as x from real"
-    )
+    source.run("alter table invoices rename to real; create view invoices as select *, 1 / (invoice_id - 6) as x from real")
     source.run("insert into real (invoice_id, updated_at) values (6, %s)", later(hours=1))
     assert "division by zero" in refused()
     source.run(

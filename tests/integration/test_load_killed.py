@@ -18,9 +18,7 @@ from tests.fixtures_ingestion import Impatient, SourceSchema, bronze_rows, later
 
 # A fork server has the slow imports done once, and no threads of this process in its children.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(
-    ["ingestion.load", "deltalake", "dlt.common.libs.deltalake", "dlt.destinations.filesystem"]
-)
+processes.set_forkserver_preload(["ingestion.load", "deltalake", "dlt.common.libs.deltalake", "dlt.destinations.filesystem"])
 
 
 def die(*_, **__):

@@ -38,9 +38,7 @@ def test_a_number_that_fits_lands_exactly(text, value):
     assert converted([text, None], AMOUNT) == ([value, None], {})
 
 
-@pytest.mark.parametrize(
-    "text", ["NaN", "Infinity", "10.123", "10000000000000000.00", "1e300", "ten", "", "1,5", "1_0.0"]
-)
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "10.123", "10000000000000000.00", "1e300", "ten", "", "1,5", "1_0.0"])
 def test_a_number_that_does_not_fit_is_kept_as_text_and_never_rounded(text):
     assert converted(["1.00", text], AMOUNT) == ([Decimal("1.00"), None], {1: text})
 
@@ -145,9 +143,7 @@ def test_pinned_type(reflected, expected):
 
 def test_hash_ignores_the_order_of_columns_and_columns_that_are_null():
     one = pa.table({"a": pa.array([1, 2]), "b": pa.array(["x", None])})
-    other = pa.table(
-        {"b": pa.array(["x", None]), "c": pa.nulls(2, pa.string()), "a": pa.array([1, 2]), "_dlt_id": ["p", "q"]}
-    )
+    other = pa.table({"b": pa.array(["x", None]), "c": pa.nulls(2, pa.string()), "a": pa.array([1, 2]), "_dlt_id": ["p", "q"]})
     assert (row_hashes(one) == row_hashes(other)).all()
 
 

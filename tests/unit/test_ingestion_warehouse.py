@@ -49,9 +49,7 @@ def refused(target: str) -> str:
 @pytest.mark.parametrize("missing", LOCAL)
 def test_a_missing_variable_of_the_endpoint_is_named(environment, missing):
     assert refused("local").startswith("the environment variable LOCAL_DATABRICKS_HOST is not set")
-    environment(
-        LOCAL_DATABRICKS_HOST="127.0.0.1:1", **{name: value for name, value in LOCAL.items() if name != missing}
-    )
+    environment(LOCAL_DATABRICKS_HOST="127.0.0.1:1", **{name: value for name, value in LOCAL.items() if name != missing})
     assert refused("local").startswith(f"the environment variable {missing} is not set")
 
 
