@@ -4,7 +4,7 @@
     and after an undisturbed run there is nothing to do. Looking at a row twice does no harm.
 
     The loads go into the SQL as literals, so that Delta can skip the files of all others. The accounting is built after the
-    models that use this macro, hence looked up by name: a ref would be a cycle. Needs a connection only on an incremental run.
+    models that use this macro, hence looked up by name: a ref would be a cycle.
 
     table: the bronze table; key: its key column. -#}
 {% macro in_unfinished_loads(table, key) -%}

@@ -1,4 +1,4 @@
-"""Fixtures of the dbt tests (a pytest plugin): the parsed project, a package hub on loopback, dbt in this process."""
+"""Fixtures of the dbt tests: the parsed project, a package hub on loopback, dbt in this process."""
 
 import io
 import json

@@ -28,7 +28,10 @@ def copy_of_the_repository(folder: Path) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
+    assert (ROOT / ".venv" / ".installed").exists(), "the environment was not made by make"
     (folder / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    # older than the environment, or make would clear this one, through the link, to make it anew
+    os.utime(folder / "requirements.lock", (0, 0))
     return folder
 
 

@@ -109,3 +109,11 @@ def test_a_missing_variable_is_named(parsed):
             for name in [name for name in os.environ if name.startswith("DATABRICKS_")]:
                 patch.delenv(name)
             dbt("parse", env={name: NOWHERE[name] for name in NOWHERE if name != "DATABRICKS_HTTP_PATH"})
+
+
+def test_the_target_databricks_compiles_without_a_connection(parsed, tmp_path):
+    paths = {"DBT_TARGET_PATH": str(tmp_path), "DBT_LOG_PATH": str(tmp_path)}
+    offline = ("--no-introspect", "--no-populate-cache")
+    dbt("compile", "--select", "package:invoices_countries", *offline, env=NOWHERE | paths)
+    compiled = (tmp_path / "compiled/invoices_countries/models/silver/silver_invoices.sql").read_text()
+    assert "`a_catalog`.`dev_tester_silver`.`stg_invoices`" in compiled
