@@ -133,15 +133,14 @@ def test_the_next_day_arrives_incrementally(undisturbed):
 #: What the job prints when it is where the kill should hit, and the seconds to wait from there.
 KILLS = [
     ("endpoint: Starting Spark", 0.5),
-    ("== Source -> bronze", 0.6),
     ("== Source -> bronze", 1.5),
-    ("== Bronze -> silver -> gold", 6.0),
+    ("== Bronze -> silver -> gold", 10.0),
     ("OK created sql incremental model silver.invoices", 0.3),
-    ("OK created python table model silver.country_matches", 0.5),
     ("== Summary", 0.2),
 ]
 
 
+@pytest.mark.skipif(not os.environ.get("SLOW_TESTS"), reason="takes ten minutes; SLOW_TESTS=1 runs it")
 def test_killed_at_every_stage_and_run_again_gives_the_same_gold(undisturbed, tmp_path):
     """Each try goes a little further than the one before and is killed; the last one may finish."""
     with lakehouse(tmp_path / "lakehouse") as environment:
