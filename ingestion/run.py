@@ -78,7 +78,7 @@ def run(full_refresh: bool = False) -> None:
         with stages.stage("Packages of dbt"):
             elementary = packages.resolve()
         with stages.stage("Source -> bronze"):
-            _load(stages, endpoint)
+            _load(endpoint)
         with stages.stage("Bronze -> silver -> gold, and tests"):
             _build(full_refresh, elementary)
         with stages.stage("Summary"):
@@ -89,7 +89,7 @@ def run(full_refresh: bool = False) -> None:
         print(f"  {'All':<40}{sum(stages.seconds.values()):7.1f} s")
 
 
-def _load(stages: Stages, endpoint: Background | None) -> None:
+def _load(endpoint: Background | None) -> None:
     from ingestion import demo_source
     from ingestion.load import load
     from ingestion.source import CONTRACTS

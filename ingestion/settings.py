@@ -1,18 +1,13 @@
 """Where state lives, and the one exception that every user-facing fault of ingestion is raised as."""
 
-import os
-from pathlib import Path
+from local_databricks.settings import ROOT as REPOSITORY
+from local_databricks.settings import lakehouse_home
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+__all__ = ["REPOSITORY", "IngestionError", "first_line", "lakehouse_home"]
 
 
 class IngestionError(Exception):
     """A fault that a user can act upon; its text is one sentence naming the setting or the cause."""
-
-
-def lakehouse_home() -> Path:
-    """Return the absolute folder that holds all state and data: LAKEHOUSE_HOME, or `.lakehouse` in the repository."""
-    return Path(os.environ.get("LAKEHOUSE_HOME") or REPOSITORY / ".lakehouse").expanduser().resolve()
 
 
 def first_line(error: BaseException) -> str:
