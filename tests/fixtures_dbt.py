@@ -29,10 +29,11 @@ NOWHERE = {
 def dbt(*arguments: str, env: dict[str, str]) -> object:
     """Run one dbt command in this process, with `env` added to its environment; returns dbt's result, which succeeded.
 
-    In this process, because a new one takes seconds to import dbt.
+    In this process, because a new one takes seconds to import dbt. A clean checkout has no packages before the first call.
     """
     from dbt.cli.main import dbtRunner
 
+    resolve()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in env.items():
             patch.setenv(name, value)
@@ -44,7 +45,6 @@ def dbt(*arguments: str, env: dict[str, str]) -> object:
 @pytest.fixture(scope="session")
 def parsed(tmp_path_factory) -> Callable[..., dict]:
     """A function that parses the project for the target databricks, with more variables if given, into its manifest."""
-    resolve()
     target = tmp_path_factory.mktemp("parsed")
     manifests: dict[tuple, dict] = {}
 
