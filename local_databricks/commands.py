@@ -4,6 +4,7 @@ https://docs.databricks.com/api/workspace/commandexecution names the calls; what
 api_client.py. A context's process has `spark` bound to the same Spark server as the SQL endpoint.
 """
 
+import base64
 import json
 import os
 import subprocess
@@ -12,9 +13,15 @@ import threading
 import time
 import uuid
 
-from local_databricks.dialect import from_spark, python_to_spark
+import pyarrow as pa
+
+from local_databricks.catalog import Catalog, Relation
+from local_databricks.results import describe, from_engine
+from local_databricks.session import Session
 from local_databricks.settings import ROOT
 from local_databricks.spark import Spark
+from local_databricks.statements import HANDLERS, execute
+from local_databricks.words import Words, as_relation
 
 #: dbt-databricks sleeps 10 s between two questions, so a question is answered only when there is news or after this.
 STATUS_WAIT = 50.0
@@ -25,8 +32,9 @@ ABANDONED_AFTER = 120.0
 class Context:
     """A Python process that runs one command after another; the variables of one are there for the next."""
 
-    def __init__(self, spark: Spark):
+    def __init__(self, spark: Spark, catalog: Catalog):
         self.id, self.asked = uuid.uuid4().hex, time.monotonic()
+        self._session = Session(spark, catalog)
         self._results: dict[str, dict] = {}
         self._news = threading.Condition()
         spark.await_ready()
@@ -41,6 +49,9 @@ class Context:
     def _read(self) -> None:
         for line in self._process.stdout:
             message = json.loads(line)
+            if "ask" in message:
+                self._send({"answer": self._answer(message["ask"])})
+                continue
             with self._news:
                 self._results[message["id"]] = message["results"]
                 self._news.notify_all()
@@ -56,12 +67,52 @@ class Context:
         """Start a command; returns its id. The end of a process is told by `status`, as the API does."""
         command = uuid.uuid4().hex
         self.asked = time.monotonic()
+        self._send({"id": command, "code": code})
+        return command
+
+    def _send(self, message: dict) -> None:
         try:
-            self._process.stdin.write(json.dumps({"id": command, "code": python_to_spark(code)}) + "\n")
+            self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
         except OSError:  # the process is gone
             pass
-        return command
+
+    def _answer(self, question: dict) -> dict:
+        """What the process must know before its own Spark session goes on: see `python_context`."""
+        session = self._session
+        try:
+            match question:
+                case {"sql": sql}:
+                    words = Words(sql)
+                    if any(tuple(words.word(i) for i in range(n)) in HANDLERS for n in range(1, 5)):
+                        table = execute(session, sql).table()
+                        sink = pa.BufferOutputStream()
+                        with pa.ipc.new_stream(sink, table.schema) as writer:
+                            writer.write_table(table)
+                        return {"rows": base64.b64encode(sink.getvalue()).decode()}
+                    session.tell(words.parts(), session.schema)
+                    return {"sql": session.engine.adapt(words)}
+                case {"table": name}:
+                    words = Words(name)
+                    session.tell(words.parts(), session.schema)
+                    return {"name": session.engine.adapt(words)}
+                case {"saves": name}:
+                    key = as_relation(Words(name).name(), session.schema)
+                    session.catalog.need_schema(key[0])
+                    session.tell_schema(key[0])
+                    relation = session.catalog.get(key)
+                    if relation:
+                        session.tell_relation(relation)
+                    location = relation.location if relation else session.catalog.new_location(key)
+                    return {"name": session.engine.quoted(*key), "location": location}
+                case {"saved": name, "location": location}:
+                    key = as_relation(Words(name).name(), session.schema)
+                    if session.catalog.get(key) is None:
+                        session.engine.known.relations[key] = session.catalog.put(Relation(*key, location)).id
+                    return {}
+        except Exception as error:  # told where the code asked
+            return {"error": describe(error)[1]}
+        raise AssertionError(question)
 
     def status(self, command: str) -> dict:
         """The state of a command in the API's words; waits for news for STATUS_WAIT seconds at most."""
@@ -76,24 +127,25 @@ class Context:
             cause = f"The Python process of this context ended (exit code {self._process.returncode})."
             results = {"resultType": "error", "summary": cause, "cause": cause}
         if results["resultType"] == "error":
-            results = {**results, "summary": from_spark(results["summary"]), "cause": from_spark(results["cause"])}
+            results = {**results, "summary": from_engine(results["summary"]), "cause": from_engine(results["cause"])}
         return {"id": command, "status": "Finished", "results": results}
 
     def close(self) -> None:
         if self.alive:
             self._process.kill()
             self._process.wait()
+        self._session.close()
 
 
 class CommandService:
     """The contexts, by id."""
 
-    def __init__(self, spark: Spark):
-        self.spark = spark
+    def __init__(self, spark: Spark, catalog: Catalog):
+        self.spark, self.catalog = spark, catalog
         self._contexts: dict[str, Context] = {}
 
     def create(self) -> dict:
-        context = Context(self.spark)
+        context = Context(self.spark, self.catalog)
         self._contexts[context.id] = context
         return {"id": context.id}
 

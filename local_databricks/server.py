@@ -16,6 +16,7 @@ from thrift.protocol.TBinaryProtocol import TBinaryProtocolAcceleratedFactory
 from thrift.Thrift import TApplicationException
 from thrift.transport.TTransport import TMemoryBuffer
 
+from local_databricks.catalog import Catalog
 from local_databricks.commands import CommandService
 from local_databricks.settings import CLUSTER_ID, RUNTIME_VERSION, LocalDatabricksError, Settings
 from local_databricks.spark import Spark
@@ -40,7 +41,8 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, settings: Settings, spark: Spark):
         self.settings, self.spark, self.token = settings, spark, settings.token()
-        self.sql, self.commands = SqlService(spark), CommandService(spark)
+        catalog = Catalog(settings.catalog_file, settings.warehouse)
+        self.sql, self.commands = SqlService(spark, catalog), CommandService(spark, catalog)
         self.processor = TCLIService.Processor(self.sql)
         certificate, key = ensure_certificates(settings)
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

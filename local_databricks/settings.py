@@ -73,8 +73,8 @@ class Settings:
         return self.home / "warehouse"
 
     @property
-    def metastore(self) -> Path:
-        return self.home / "metastore"
+    def catalog_file(self) -> Path:
+        return self.state / "catalog.sqlite"
 
     @property
     def token_file(self) -> Path:

@@ -19,10 +19,11 @@ from pathlib import Path
 import psutil
 import pyspark
 from pyspark.sql.connect.client.core import DefaultChannelBuilder, SparkConnectClient
-from pyspark.sql.connect.plan import SQL
 
-from local_databricks.settings import RUNTIME_VERSION, LocalDatabricksError, Settings, cache_home
+from local_databricks.catalog import Known
+from local_databricks.settings import CATALOG, RUNTIME_VERSION, SPARK_CATALOG, LocalDatabricksError, Settings, cache_home
 from local_databricks.tls import TRUST_STORE_PASSWORD, write_trust_store
+from local_databricks.words import Words
 
 LOG = logging.getLogger(__name__)
 
@@ -58,14 +59,12 @@ appender.err.name = err
 appender.err.target = SYSTEM_ERR
 appender.err.layout.type = PatternLayout
 appender.err.layout.pattern = %d{HH:mm:ss} %p %c{1}: %m%n%ex
-# every failing statement is also told to its client; the catalog's start is chatty
+# every failing statement is also told to its client
 logger.connect.name = org.apache.spark.sql.connect
 logger.connect.level = error
-logger.hive.name = org.apache.hadoop.hive
-logger.hive.level = error
-logger.datanucleus.name = DataNucleus
-logger.datanucleus.level = error
 """
+#: What stands before a catalog's name where no dot follows it.
+_BEFORE_A_CATALOG = {"CATALOG", "IN", "FROM", "USE", "NAMESPACE", "SCHEMAS", "DATABASES"}
 
 
 def _version(java: Path | str) -> int | None:
@@ -189,6 +188,7 @@ class Spark:
     def __init__(self, settings: Settings, on_death: Callable[[str], None] = lambda text: None):
         self.settings, self.on_death = settings, on_death
         self.generation, self.problem = 0, "Spark has not started yet"
+        self.known = Known()
         self._process: subprocess.Popen | None = None
         self._ready, self._stopping = threading.Event(), threading.Event()
         self._builder: SharedChannelBuilder | None = None
@@ -232,7 +232,7 @@ class Spark:
         jars = delta_jars(java, say)
         temporary = s.state / "tmp"
         shutil.rmtree(temporary, ignore_errors=True)
-        for folder in (s.warehouse, s.metastore.parent, temporary):
+        for folder in (s.warehouse, temporary):
             folder.mkdir(parents=True, exist_ok=True)
         (s.state / "log4j2.properties").write_text(_LOG4J)
         port = _free_port()
@@ -245,18 +245,13 @@ class Spark:
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.host": "127.0.0.1",
             "spark.local.dir": str(temporary),
-            # the catalog: Hive's, kept by Derby in a folder; Delta tables unless a statement says otherwise
+            # the catalog lives in memory: it is the endpoint's, which tells Spark what each statement names
             "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
             "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-            "spark.sql.catalogImplementation": "hive",
+            "spark.sql.catalogImplementation": "in-memory",
             "spark.sql.warehouse.dir": str(s.warehouse),
             "spark.sql.sources.default": "delta",
             "spark.sql.legacy.createHiveTableByDefault": "false",
-            "spark.hadoop.javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={s.metastore};create=true",
-            "spark.hadoop.datanucleus.schema.autoCreateAll": "true",
-            "spark.hadoop.hive.metastore.schema.verification": "false",
-            # without it the catalog lags behind Delta's own schema and `dbt docs generate` silently drops tables
-            "spark.databricks.delta.catalog.update.enabled": "true",
             # what dbt-databricks asks a cluster for
             "spark.databricks.clusterUsageTags.sparkVersion": RUNTIME_VERSION,
             "spark.sql.session.timeZone": "UTC",
@@ -275,7 +270,7 @@ class Spark:
             "-XX:ReservedCodeCacheSize=256m",
             "-XX:+ExitOnOutOfMemoryError",  # with exit code 3; a JVM that limps on would answer nobody
             *_MODULES,
-            f"-Djava.io.tmpdir={temporary}", f"-Dderby.stream.error.file={s.state / 'derby.log'}",
+            f"-Djava.io.tmpdir={temporary}",
             f"-Dlog4j2.configurationFile=file:{s.state / 'log4j2.properties'}",
             *(f"-D{key}={value}" for key, value in conf.items()),
             "-cp", os.pathsep.join([f"{SPARK_JARS}/*", *map(str, jars)]),
@@ -294,6 +289,7 @@ class Spark:
         self.remote = f"sc://localhost:{port}/;user_id=local"
         self._builder = SharedChannelBuilder(f"{self.remote};token={self.token}")
         self._await_ready(port)
+        self.known = Known()
         self.generation += 1
         self._ready.set()
         say("Spark is ready")
@@ -311,24 +307,6 @@ class Spark:
                     f"Spark did not start within {START_TIMEOUT:.0f} seconds; its log is {self.log_file}."
                 )
             time.sleep(0.1)
-        # Hive's catalog makes its Derby tables at their first use and is not ready for several first uses at once:
-        # one session touches each kind (schema, table, column, property, partition, view) before anybody is let in.
-        client = self._new_client()
-        try:
-            for statement in (
-                "CREATE SCHEMA IF NOT EXISTS local_databricks_warm_up",
-                "CREATE TABLE IF NOT EXISTS local_databricks_warm_up.t (a INT, b STRING) USING parquet"
-                " PARTITIONED BY (b) TBLPROPERTIES ('k' = 'v')",
-                "ALTER TABLE local_databricks_warm_up.t ADD IF NOT EXISTS PARTITION (b = 'x')",
-                "CREATE OR REPLACE VIEW local_databricks_warm_up.v AS SELECT 1 AS a",
-                "SHOW TABLES IN local_databricks_warm_up",
-                "DROP SCHEMA local_databricks_warm_up CASCADE",
-            ):
-                client.execute_command(SQL(statement, [], {}, []).command(client))
-        except Exception as error:
-            raise LocalDatabricksError(f"Spark's catalog could not be opened: {str(error)[:500]}") from error
-        finally:
-            client.release_session()
 
     def stop(self) -> None:
         """End Spark; running statements are lost, committed tables are not."""
@@ -387,8 +365,22 @@ class Spark:
     def client(self) -> SparkConnectClient:
         """A new Spark session. Waits while Spark starts; raises LocalDatabricksError where it does not."""
         self.await_ready()
-        return self._new_client()
-
-    def _new_client(self) -> SparkConnectClient:
         # pyspark would retry for minutes what a dead server does not answer; `run` tells the clients sooner and better
         return SparkConnectClient(self._builder, user_id="local", retry_policy={"max_retries": 2})
+
+    # ---- the dialect
+
+    @staticmethod
+    def quoted(*parts: str) -> str:
+        """A schema's or relation's full name in a statement for Spark."""
+        return ".".join(f"`{part}`" for part in (SPARK_CATALOG, *parts))
+
+    @staticmethod
+    def adapt(words: Words) -> str:
+        """A Databricks statement as open-source Spark wants it: its one catalog has another name there."""
+        changes = {}
+        for first, _, parts in words.names():
+            before = words.tokens[first - 1].text.upper() if first else ""
+            if parts[0].lower() == CATALOG and (len(parts) > 1 or before in _BEFORE_A_CATALOG):
+                changes[first, first + 1] = f"`{SPARK_CATALOG}`"
+        return words.replaced(changes)

@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator
 import pyarrow as pa
 from databricks.sql.thrift_api.TCLIService import TCLIService
 from databricks.sql.thrift_api.TCLIService import ttypes as T
-from pyspark.errors import PySparkException
-from pyspark.sql.connect.client.core import SparkConnectClient
-from pyspark.sql.connect.plan import SQL, CachedRelation
 from thrift.Thrift import TApplicationException
 
-from local_databricks.dialect import from_spark, not_null_as_check, to_spark
-from local_databricks.settings import CATALOG, SPARK_CATALOG, LocalDatabricksError
+from local_databricks.catalog import Catalog, Relation
+from local_databricks.results import NOTHING, OK, Result, describe
+from local_databricks.session import Session
+from local_databricks.settings import CATALOG, LocalDatabricksError
 from local_databricks.spark import Spark
+from local_databricks.statements import columns, execute
 
 LOG = logging.getLogger(__name__)
 
@@ -35,103 +35,23 @@ ABANDONED_AFTER = 10.0
 #: One answer's size: the connector asks for 10 MB; smaller ones keep many concurrent readers flat.
 MAX_ROWS, MAX_BYTES = 100_000, 8 << 20
 
-OK = T.TStatus(T.TStatusCode.SUCCESS_STATUS)
-
-_TYPES = [
-    (pa.types.is_boolean, "BOOLEAN"), (pa.types.is_int8, "TINYINT"), (pa.types.is_int16, "SMALLINT"),
-    (pa.types.is_int32, "INT"), (pa.types.is_int64, "BIGINT"), (pa.types.is_float32, "FLOAT"),
-    (pa.types.is_float64, "DOUBLE"), (pa.types.is_date, "DATE"), (pa.types.is_timestamp, "TIMESTAMP"),
-    (pa.types.is_binary, "BINARY"), (pa.types.is_large_binary, "BINARY"), (pa.types.is_decimal, "DECIMAL"),
-    (pa.types.is_map, "MAP"), (pa.types.is_list, "ARRAY"), (pa.types.is_struct, "STRUCT"), (pa.types.is_null, "NULL"),
-    (pa.types.is_duration, "INTERVAL_DAY_TIME"),
-]  # fmt: skip
-
-
-def _column(position: int, field: pa.Field) -> T.TColumnDesc:
-    name = next((name for test, name in _TYPES if test(field.type)), "STRING")
-    qualifiers = None
-    if name == "DECIMAL":
-        qualifiers = T.TTypeQualifiers(
-            {
-                "precision": T.TTypeQualifierValue(i32Value=field.type.precision),
-                "scale": T.TTypeQualifierValue(i32Value=field.type.scale),
-            }
-        )
-    primitive = T.TPrimitiveTypeEntry(getattr(T.TTypeId, f"{name}_TYPE"), qualifiers)
-    return T.TColumnDesc(field.name, T.TTypeDesc([T.TTypeEntry(primitiveEntry=primitive)]), position)
-
-
-class Result:
-    """A schema and its Arrow batches, drawn from Spark only as fast as the client fetches them."""
-
-    def __init__(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]):
-        self.schema, self._batches, self._offset = schema.remove_metadata(), batches, 0
-        self._next: pa.RecordBatch | None = None
-        self._advance()
-
-    @classmethod
-    def of(cls, table: pa.Table) -> "Result":
-        return cls(table.schema, iter(table.to_batches()))
-
-    def _advance(self) -> None:
-        self._next = next((batch for batch in self._batches if batch.num_rows), None)
-
-    @property
-    def exhausted(self) -> bool:
-        return self._next is None
-
-    def first_value(self, column: str) -> int | None:
-        """The value of a column in the first row, None where there is no such column or row."""
-        if self._next is None or column not in self.schema.names:
-            return None
-        return self._next.column(self.schema.names.index(column))[0].as_py()
-
-    def fetch(self, max_rows: int, max_bytes: int) -> T.TRowSet:
-        """The next rows: at least one batch, and no more than the limits where a batch can be cut."""
-        start, rows, size, parts = self._offset, 0, 0, []
-        while self._next is not None and rows < max_rows and (not parts or size + self._next.nbytes <= max_bytes):
-            batch, room = self._next, max_rows - rows
-            if batch.num_rows > room:
-                batch, self._next = batch.slice(0, room), batch.slice(room)
-            else:
-                self._advance()
-            rows, size = rows + batch.num_rows, size + batch.nbytes
-            plain = pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
-            parts.append(T.TSparkArrowBatch(plain.serialize().to_pybytes(), batch.num_rows))
-        self._offset += rows
-        return T.TRowSet(start, [], arrowBatches=parts)
-
-    def metadata(self) -> T.TGetResultSetMetadataResp:
-        columns = [_column(i + 1, field) for i, field in enumerate(self.schema)]
-        return T.TGetResultSetMetadataResp(
-            OK, T.TTableSchema(columns), T.TSparkRowSetType.ARROW_BASED_SET, False,
-            self.schema.serialize().to_pybytes(), isStagingOperation=False,
-        )  # fmt: skip
-
-
-NOTHING = pa.table({})
-
 
 class Operation:
     """One statement: runs in a thread of its own until its first rows are there, then hands them out on demand."""
 
-    def __init__(self, session: "Session", work: Callable[[SparkConnectClient], Result], kind: str, text: str):
+    def __init__(self, session: "_Session", work: Callable[[], Result], kind: str, text: str):
         self.id, self.kind, self.text, self.session = uuid.uuid4(), kind, text, session
         self.tag = f"local-databricks-{self.id.hex}"
         self.state, self.error, self.result = T.TOperationState.RUNNING_STATE, None, None
-        self.done, self._lock, self._client = threading.Event(), threading.Lock(), None
+        self.done, self._lock = threading.Event(), threading.Lock()
         threading.Thread(target=self._run, args=(work,), name=f"statement-{self.id.hex[:8]}", daemon=True).start()
 
-    def _run(self, work: Callable[[SparkConnectClient], Result]) -> None:
+    def _run(self, work: Callable[[], Result]) -> None:
         began = time.monotonic()
         result, error = None, None
         try:
-            client = self._client = self.session.client()
-            client.add_tag(self.tag)
-            try:
-                result = work(client)
-            finally:
-                client.remove_tag(self.tag)
+            self.session.thread.tag = self.tag
+            result = work()
         except Exception as e:  # everything that happens to a statement is told to its client
             error = e
         self._end(result, error)
@@ -161,11 +81,8 @@ class Operation:
             if running:
                 self.state = T.TOperationState.CANCELED_STATE
                 self.done.set()
-        if (running or (self.result and not self.result.exhausted)) and self._client:
-            try:
-                self._client.interrupt_tag(self.tag)
-            except Exception as error:  # the session or Spark is gone, and with it the statement
-                LOG.debug("cancel: %s", error)
+        if running or (self.result and not self.result.exhausted):
+            self.session.interrupt(self.tag)
 
     def handle(self) -> T.TOperationHandle:
         kind = getattr(T.TOperationType, self.kind)
@@ -195,94 +112,19 @@ class Operation:
         return T.TFetchResultsResp(OK, not result.exhausted, rows, result.metadata())
 
 
-def describe(error: Exception) -> tuple[str, str]:
-    """(SQLSTATE, message) of an error as Databricks words it: `[CONDITION] text`, without plan and JVM stack."""
-    condition, state = None, "HY000"
-    if "StatusCode.UNAVAILABLE" in str(error):  # this thread met Spark's death before the one that waits for it
-        return "08006", "[LOCAL_SPARK_STOPPED] Spark ended unexpectedly; run the statement again."
-    if isinstance(error, PySparkException):
-        condition, state = error.getCondition(), error.getSqlState() or state
-    text = from_spark(str(error).split("\n\nJVM stacktrace:")[0].strip())
-    # the plan that follows may take pages, in which nobody finds the sentence above it
-    text = re.sub(r"(SQLSTATE: \w{5}(?:; line \d+,? pos \d+)?);\n.*", r"\1", text, flags=re.S)
-    if condition and f"[{condition}" not in text:
-        text = f"[{condition}] {text}"
-    if "SQLSTATE" not in text and state != "HY000":
-        text = f"{text} SQLSTATE: {state}"
-    return state, text
+class _Session(Session):
+    """A client's session, its statements, and the connections on which they were asked for."""
 
-
-class Session:
-    """A client's session: its own Spark session, taken at the first statement and anew after Spark was restarted."""
-
-    def __init__(self, spark: Spark, schema: str | None, configuration: dict[str, str]):
-        self.id, self.spark, self.schema = uuid.uuid4(), spark, schema
-        self.configuration = {k: v for k, v in configuration.items() if k.startswith("spark.sql.")}
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
         self.operations: dict[uuid.UUID, Operation] = {}
         self.connections: set[int] = set()
         self.lonely_since = time.monotonic()
-        self._client: SparkConnectClient | None = None
-        self._generation, self._lock = 0, threading.Lock()
-
-    def client(self) -> SparkConnectClient:
-        self.spark.await_ready()  # while Spark is started again, statements wait instead of failing
-        with self._lock:
-            if self._client is None or self._generation != self.spark.generation:
-                client = self.spark.client()
-                self._generation = self.spark.generation
-                for key, value in self.configuration.items():
-                    _execute(client, f"SET {key} = {value}")
-                if self.schema:
-                    try:
-                        _execute(client, f"USE {SPARK_CATALOG}.`{self.schema.strip('`')}`")
-                    except PySparkException as error:
-                        # Databricks lets a session start in a schema that does not exist yet
-                        if error.getCondition() != "SCHEMA_NOT_FOUND":
-                            raise
-                self._client = client
-            return self._client
 
     def close(self) -> None:
         for operation in list(self.operations.values()):
             operation.cancel()
-        with self._lock:
-            client, self._client = self._client, None
-        if client is not None and self._generation == self.spark.generation and self.spark.ready:
-            try:
-                client.release_session()
-            except Exception as error:
-                LOG.debug("release: %s", error)
-
-
-def _execute(client: SparkConnectClient, sql: str) -> Result:
-    """Run one statement: commands give their small result at once, queries give rows as they are drawn."""
-    _, properties, _ = client.execute_command(SQL(sql, [], {}, []).command(client))
-    relation = properties["sql_command_result"]
-    if relation.HasField("local_relation"):
-        return Result.of(pa.ipc.open_stream(relation.local_relation.data).read_all())
-    stream = client.to_table_as_iterator(CachedRelation(relation).to_proto(client), {})
-    tables = (item for item in stream if isinstance(item, pa.Table))
-    first = next(tables, None)  # Spark sends a batch, empty if need be, for every query
-    if first is None:
-        return Result.of(NOTHING)
-    return Result(first.schema, (batch for table in _chain(first, tables) for batch in table.to_batches()))
-
-
-def _chain(first: pa.Table, rest: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    yield first
-    yield from rest
-
-
-def execute(client: SparkConnectClient, statement: str) -> Result:
-    """Run a Databricks statement on Spark."""
-    sql = to_spark(statement)
-    try:
-        return _execute(client, sql)
-    except PySparkException as error:
-        check = not_null_as_check(sql) if "annot change nullable column" in str(error) else None
-        if check is None:
-            raise
-        return _execute(client, check)
+        super().close()
 
 
 def _invalid(what: str) -> TApplicationException:
@@ -299,8 +141,8 @@ def _like(pattern: str | None, name: str) -> bool:
 class SqlService(TCLIService.Iface):
     """The calls of the protocol. `connection` is told by the HTTPS front: which connection the current thread serves."""
 
-    def __init__(self, spark: Spark):
-        self.spark = spark
+    def __init__(self, spark: Spark, catalog: Catalog):
+        self.spark, self.catalog = spark, catalog
         self.sessions: dict[uuid.UUID, Session] = {}
         self.operations: dict[uuid.UUID, Operation] = {}
         self.current = threading.local()
@@ -354,7 +196,7 @@ class SqlService(TCLIService.Iface):
 
     def OpenSession(self, req):
         namespace = req.initialNamespace
-        session = Session(self.spark, namespace.schemaName if namespace else None, req.configuration or {})
+        session = _Session(self.spark, self.catalog, namespace.schemaName if namespace else None, req.configuration)
         session.connections.add(getattr(self.current, "connection", 0))
         self.sessions[session.id] = session
         handle = T.TSessionHandle(T.THandleIdentifier(session.id.bytes, session.id.bytes))
@@ -369,7 +211,7 @@ class SqlService(TCLIService.Iface):
 
     def _start(self, req, work, kind: str, response: type, text: str):
         session = self._session(req.sessionHandle)
-        operation = Operation(session, work, kind, text)
+        operation = Operation(session, lambda: work(session), kind, text)
         self.operations[operation.id] = session.operations[operation.id] = operation
         limits, direct = req.getDirectResults, None
         if limits and operation.done.wait(DIRECT_WAIT):
@@ -389,7 +231,7 @@ class SqlService(TCLIService.Iface):
     def ExecuteStatement(self, req):
         text = re.sub(r"\A\s*/\*.*?\*/", "", req.statement, flags=re.S)  # dbt's own comment says nothing in a log
         return self._start(
-            req, lambda client: execute(client, req.statement), "EXECUTE_STATEMENT", T.TExecuteStatementResp, text
+            req, lambda session: execute(session, req.statement), "EXECUTE_STATEMENT", T.TExecuteStatementResp, text
         )
 
     def GetOperationStatus(self, req):
@@ -416,68 +258,41 @@ class SqlService(TCLIService.Iface):
         self._operation(req.operationHandle).cancel()
         return T.TCancelOperationResp(OK)
 
-    # ---- metadata
+    # ---- metadata, from the catalog
 
-    def _metadata(self, req, kind: str, response: type, columns: dict[str, pa.DataType], rows):
-        def work(client: SparkConnectClient) -> Result:
-            table = list(zip(*rows(client), strict=True)) or [()] * len(columns)
-            arrays = [pa.array(values, t) for values, t in zip(table, columns.values(), strict=True)]
-            return Result.of(pa.table(arrays, names=list(columns)))
+    def _metadata(self, req, kind: str, response: type, columns: str | dict[str, pa.DataType], rows: Callable):
+        return self._start(req, lambda session: Result.rows(columns, rows(session)), kind, response, kind)
 
-        return self._start(req, work, kind, response, kind)
-
-    @staticmethod
-    def _rows(client: SparkConnectClient, sql: str) -> list[dict]:
-        result = _execute(client, sql)
-        parts = []
-        while not result.exhausted:
-            for part in result.fetch(MAX_ROWS, MAX_BYTES).arrowBatches:
-                parts.append(pa.ipc.read_record_batch(pa.py_buffer(part.batch), result.schema))
-        return pa.Table.from_batches(parts, result.schema).to_pylist()
-
-    def _schemas(self, client: SparkConnectClient, pattern: str | None) -> list[str]:
-        rows = self._rows(client, f"SHOW SCHEMAS IN {SPARK_CATALOG}")
-        return [row["namespace"] for row in rows if _like(pattern, row["namespace"])]
-
-    def _tables(self, client: SparkConnectClient, schemas: str | None, tables: str | None) -> Iterator[tuple[str, str, str]]:
-        for schema in self._schemas(client, schemas):
-            views = {row["viewName"] for row in self._rows(client, f"SHOW VIEWS IN {SPARK_CATALOG}.`{schema}`")}
-            for row in self._rows(client, f"SHOW TABLES IN {SPARK_CATALOG}.`{schema}`"):
-                if not row["isTemporary"] and _like(tables, row["tableName"]):
-                    yield schema, row["tableName"], "VIEW" if row["tableName"] in views else "TABLE"
+    def _relations(self, req) -> Iterator[Relation]:
+        for schema in self.catalog.schemas():
+            if _like(req.schemaName, schema):
+                yield from (r for r in self.catalog.relations(schema) if _like(req.tableName, r.name))
 
     def GetCatalogs(self, req):
-        text = {"TABLE_CAT": pa.string()}
-        return self._metadata(req, "GET_CATALOGS", T.TGetCatalogsResp, text, lambda client: [(CATALOG,)])
+        return self._metadata(req, "GET_CATALOGS", T.TGetCatalogsResp, "TABLE_CAT", lambda session: [(CATALOG,)])
 
     def GetSchemas(self, req):
-        columns = {"TABLE_SCHEM": pa.string(), "TABLE_CATALOG": pa.string()}
         return self._metadata(
-            req, "GET_SCHEMAS", T.TGetSchemasResp, columns,
-            lambda client: [(schema, CATALOG) for schema in self._schemas(client, req.schemaName)],
+            req, "GET_SCHEMAS", T.TGetSchemasResp, "TABLE_SCHEM TABLE_CATALOG",
+            lambda session: [(name, CATALOG) for name in self.catalog.schemas() if _like(req.schemaName, name)],
         )  # fmt: skip
 
     def GetTables(self, req):
-        columns = dict.fromkeys(["TABLE_CAT", "TABLE_SCHEM", "TABLE_NAME", "TABLE_TYPE", "REMARKS"], pa.string())
-
-        def rows(client):
-            for schema, table, kind in self._tables(client, req.schemaName, req.tableName):
-                if not req.tableTypes or kind in req.tableTypes:
-                    yield CATALOG, schema, table, kind, ""
-
-        return self._metadata(req, "GET_TABLES", T.TGetTablesResp, columns, rows)
+        return self._metadata(
+            req, "GET_TABLES", T.TGetTablesResp, "TABLE_CAT TABLE_SCHEM TABLE_NAME TABLE_TYPE REMARKS",
+            lambda session: [
+                (CATALOG, r.schema, r.name, r.kind, "")
+                for r in self._relations(req) if not req.tableTypes or r.kind in req.tableTypes
+            ],
+        )  # fmt: skip
 
     def GetColumns(self, req):
-        names = ["TABLE_CAT", "TABLE_SCHEM", "TABLE_NAME", "COLUMN_NAME", "TYPE_NAME"]
-        columns = {**dict.fromkeys(names, pa.string()), "ORDINAL_POSITION": pa.int32()}
+        names = dict.fromkeys(["TABLE_CAT", "TABLE_SCHEM", "TABLE_NAME", "COLUMN_NAME", "TYPE_NAME"], pa.string())
 
-        def rows(client):
-            for schema, table, _ in self._tables(client, req.schemaName, req.tableName):
-                described = self._rows(client, f"DESCRIBE TABLE {SPARK_CATALOG}.`{schema}`.`{table}`")
-                for position, row in enumerate(described, start=1):
-                    if row["col_name"].startswith("#") or not row["col_name"]:
-                        break  # what follows describes partitions, not columns
-                    if _like(req.columnName, row["col_name"]):
-                        yield CATALOG, schema, table, row["col_name"], row["data_type"].upper(), position
+        def rows(session: Session):
+            for relation in self._relations(req):
+                for position, column in enumerate(columns(session, relation), start=1):
+                    if _like(req.columnName, column.name):
+                        yield CATALOG, *relation.key, column.name, column.type.upper(), position
 
-        return self._metadata(req, "GET_COLUMNS", T.TGetColumnsResp, columns, rows)
+        return self._metadata(req, "GET_COLUMNS", T.TGetColumnsResp, names | {"ORDINAL_POSITION": pa.int32()}, rows)

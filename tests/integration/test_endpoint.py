@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -19,7 +20,6 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.compute import Language
 from databricks.sql.exc import Error, RequestError, ServerOperationError
 from databricks.sql.thrift_api.TCLIService import ttypes
-from pyspark.sql.connect.session import SparkSession
 
 from tests.conftest import free_port, python, running_endpoint
 
@@ -277,8 +277,14 @@ def test_sparks_own_port_refuses_who_has_no_token(endpoint):
     _, spark = processes(endpoint)
     ports = {c.laddr.port for c in spark.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN}
     port = next(p for p in ports if any(f"binding.port={p}" in part for part in spark.cmdline()))
-    with pytest.raises(Exception, match="(?i)unauthenticated|authentication"):
-        SparkSession.builder.remote(f"sc://127.0.0.1:{port}").create().sql("select 1").collect()
+    # in a process of its own, which pyspark keeps at its end for minutes to release a session that never was
+    code = (
+        "import os; from pyspark.sql.connect.session import SparkSession\n"
+        f"try: SparkSession.builder.remote('sc://127.0.0.1:{port}').create().sql('select 1').collect()\n"
+        "except Exception as error: print(error, flush=True); os._exit(0)"
+    )
+    refused = python("-c", code)
+    assert re.search("(?i)unauthenticated|authentication", refused.stdout), refused.stdout + refused.stderr
 
 
 # ---- the processes

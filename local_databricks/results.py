@@ -1,0 +1,170 @@
+"""What comes of a statement: rows in Arrow, drawn from the engine as they are fetched, or an error as Databricks words it."""
+
+import functools
+import json
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyspark
+from databricks.sql.thrift_api.TCLIService import ttypes as T
+from pyspark.errors import PySparkException
+from pyspark.sql.connect.client.core import SparkConnectClient
+from pyspark.sql.connect.plan import SQL, CachedRelation
+
+from local_databricks.settings import CATALOG, SPARK_CATALOG
+
+OK = T.TStatus(T.TStatusCode.SUCCESS_STATUS)
+
+_TYPES = [
+    (pa.types.is_boolean, "BOOLEAN"), (pa.types.is_int8, "TINYINT"), (pa.types.is_int16, "SMALLINT"),
+    (pa.types.is_int32, "INT"), (pa.types.is_int64, "BIGINT"), (pa.types.is_float32, "FLOAT"),
+    (pa.types.is_float64, "DOUBLE"), (pa.types.is_date, "DATE"), (pa.types.is_timestamp, "TIMESTAMP"),
+    (pa.types.is_binary, "BINARY"), (pa.types.is_large_binary, "BINARY"), (pa.types.is_decimal, "DECIMAL"),
+    (pa.types.is_map, "MAP"), (pa.types.is_list, "ARRAY"), (pa.types.is_struct, "STRUCT"), (pa.types.is_null, "NULL"),
+    (pa.types.is_duration, "INTERVAL_DAY_TIME"),
+]  # fmt: skip
+
+
+class SqlError(Exception):
+    """A statement's fault, found by the endpoint itself: one of Spark's error conditions and a sentence."""
+
+    def __init__(self, condition: str, text: str):
+        self.condition, self.state = condition, _states().get(condition.split(".")[0], "HY000")
+        super().__init__(f"[{condition}] {text} SQLSTATE: {self.state}")
+
+
+@functools.cache
+def _states() -> dict[str, str]:
+    """The SQLSTATE of each of Spark's error conditions, from the list that Spark's own jar carries."""
+    jar = next((Path(pyspark.__file__).parent / "jars").glob("spark-common-utils_*.jar"))
+    with zipfile.ZipFile(jar) as archive:
+        conditions = json.loads(archive.read("error/error-conditions.json"))
+    return {name: condition["sqlState"] for name, condition in conditions.items() if "sqlState" in condition}
+
+
+def describe(error: Exception) -> tuple[str, str]:
+    """(SQLSTATE, message) of an error as Databricks words it: `[CONDITION] text`, without plan and JVM stack."""
+    condition, state = None, "HY000"
+    if isinstance(error, SqlError):
+        return error.state, str(error)
+    if "StatusCode.UNAVAILABLE" in str(error):  # this thread met the engine's death before the one that waits for it
+        return "08006", "[LOCAL_SPARK_STOPPED] Spark ended unexpectedly; run the statement again."
+    if isinstance(error, PySparkException):
+        condition, state = error.getCondition(), error.getSqlState() or state
+    text = from_engine(str(error))
+    # the plan that follows may take pages, in which nobody finds the sentence above it
+    text = re.sub(r"(SQLSTATE: \w{5}(?:; line \d+,? pos \d+)?);\n.*", r"\1", text, flags=re.S)
+    if condition and f"[{condition}" not in text:
+        text = f"[{condition}] {text}"
+    if "SQLSTATE" not in text and state != "HY000":
+        text = f"{text} SQLSTATE: {state}"
+    return state, text
+
+
+def from_engine(message: str) -> str:
+    """An error's text without the JVM's stack, and with the catalog under the name that the client used."""
+    return message.split("\n\nJVM stacktrace:")[0].strip().replace(SPARK_CATALOG, CATALOG)
+
+
+class Result:
+    """A schema and its Arrow batches, drawn from the engine only as fast as the client fetches them."""
+
+    def __init__(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]):
+        self.schema, self._batches, self._offset = schema.remove_metadata(), batches, 0
+        self._next: pa.RecordBatch | None = None
+        self._advance()
+
+    @classmethod
+    def of(cls, table: pa.Table) -> "Result":
+        return cls(table.schema, iter(table.to_batches()))
+
+    @classmethod
+    def rows(cls, columns: str | dict[str, pa.DataType], rows: Iterable[Sequence]) -> "Result":
+        """A small result; columns: their names, of type string if no types are given, in one text."""
+        if isinstance(columns, str):
+            columns = dict.fromkeys(columns.split(), pa.string())
+        values = list(zip(*rows, strict=True)) or [()] * len(columns)
+        arrays = [pa.array(column, kind) for column, kind in zip(values, columns.values(), strict=True)]
+        return cls.of(pa.table(arrays, names=list(columns)))
+
+    def _advance(self) -> None:
+        self._next = next((batch for batch in self._batches if batch.num_rows), None)
+
+    @property
+    def exhausted(self) -> bool:
+        return self._next is None
+
+    def first_value(self, column: str) -> int | None:
+        """The value of a column in the first row, None where there is no such column or row."""
+        if self._next is None or column not in self.schema.names:
+            return None
+        return self._next.column(self.schema.names.index(column))[0].as_py()
+
+    def table(self) -> pa.Table:
+        """All rows that were not fetched yet."""
+        batches = []
+        while self._next is not None:
+            batches.append(pa.RecordBatch.from_arrays(self._next.columns, schema=self.schema))
+            self._advance()
+        return pa.Table.from_batches(batches, self.schema)
+
+    def fetch(self, max_rows: int, max_bytes: int) -> T.TRowSet:
+        """The next rows: at least one batch, and no more than the limits where a batch can be cut."""
+        start, rows, size, parts = self._offset, 0, 0, []
+        while self._next is not None and rows < max_rows and (not parts or size + self._next.nbytes <= max_bytes):
+            batch, room = self._next, max_rows - rows
+            if batch.num_rows > room:
+                batch, self._next = batch.slice(0, room), batch.slice(room)
+            else:
+                self._advance()
+            rows, size = rows + batch.num_rows, size + batch.nbytes
+            plain = pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
+            parts.append(T.TSparkArrowBatch(plain.serialize().to_pybytes(), batch.num_rows))
+        self._offset += rows
+        return T.TRowSet(start, [], arrowBatches=parts)
+
+    def metadata(self) -> T.TGetResultSetMetadataResp:
+        columns = [_column(i + 1, field) for i, field in enumerate(self.schema)]
+        return T.TGetResultSetMetadataResp(
+            OK, T.TTableSchema(columns), T.TSparkRowSetType.ARROW_BASED_SET, False,
+            self.schema.serialize().to_pybytes(), isStagingOperation=False,
+        )  # fmt: skip
+
+
+NOTHING = pa.table({})
+
+
+def _column(position: int, field: pa.Field) -> T.TColumnDesc:
+    name = next((name for test, name in _TYPES if test(field.type)), "STRING")
+    qualifiers = None
+    if name == "DECIMAL":
+        qualifiers = T.TTypeQualifiers(
+            {
+                "precision": T.TTypeQualifierValue(i32Value=field.type.precision),
+                "scale": T.TTypeQualifierValue(i32Value=field.type.scale),
+            }
+        )
+    primitive = T.TPrimitiveTypeEntry(getattr(T.TTypeId, f"{name}_TYPE"), qualifiers)
+    return T.TColumnDesc(field.name, T.TTypeDesc([T.TTypeEntry(primitiveEntry=primitive)]), position)
+
+
+def run(client: SparkConnectClient, sql: str) -> Result:
+    """Run one statement on the engine: commands give their small result at once, queries give rows as they are drawn."""
+    _, properties, _ = client.execute_command(SQL(sql, [], {}, []).command(client))
+    relation = properties["sql_command_result"]
+    if relation.HasField("local_relation"):
+        return Result.of(pa.ipc.open_stream(relation.local_relation.data).read_all())
+    stream = client.to_table_as_iterator(CachedRelation(relation).to_proto(client), {})
+    tables = (item for item in stream if isinstance(item, pa.Table))
+    first = next(tables, None)  # Spark sends a batch, empty if need be, for every query
+    if first is None:
+        return Result.of(NOTHING)
+    return Result(first.schema, (batch for table in _chain(first, tables) for batch in table.to_batches()))
+
+
+def _chain(first: pa.Table, rest: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    yield first
+    yield from rest
