@@ -146,6 +146,7 @@ KILLS = [
     ("endpoint: Starting Spark", 0.5),
     ("== Source -> bronze", 1.5),
     ("== Bronze -> silver -> gold", 10.0),
+    ("OK created python incremental model silver.country_matches", 0.1),
     ("OK created sql incremental model silver.invoices", 0.3),
     ("== Summary", 0.2),
 ]
