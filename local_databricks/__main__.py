@@ -59,7 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
                     return 3
                 state = "ready" if now.ready else now.problem
                 print(f"Local Databricks on https://{settings.address}: {state}")
-                print(f"  endpoint pid {now.pid}, Spark pid {now.spark_pid or '-'}, open sessions {now.sessions}")
+                engine = f"{now.engine or 'engine'} pid {now.engine_pid or '-'}"
+                print(f"  endpoint pid {now.pid}, {engine}, open sessions {now.sessions}")
                 return 0 if now.ready else 3
             case "env":
                 for name, value in settings.client_environment().items():

@@ -57,15 +57,11 @@ class Relation:
 
 
 class Known:
-    """What an engine was told: which schemas, and each relation under which `id`. A name has one teller at a time."""
+    """What an engine, or one of its sessions, was told: which schemas, and each relation as it was then."""
 
     def __init__(self) -> None:
         self.schemas: set[str] = set()
-        self.relations: dict[Name, str] = {}
-        self._locks: dict[Name, threading.RLock] = {}
-
-    def lock(self, key: Name) -> threading.RLock:
-        return self._locks.setdefault(key, threading.RLock())
+        self.relations: dict[Name, Relation] = {}
 
 
 _TABLES = """
@@ -84,7 +80,7 @@ class Catalog:
     def __init__(self, file: Path, warehouse: Path):
         self.warehouse = warehouse
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.RLock()
+        self._lock, self._locks = threading.RLock(), {}
         self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
         self._db.execute("pragma foreign_keys = on")
         self._db.executescript(_TABLES)
@@ -177,6 +173,10 @@ class Catalog:
                 "update relations set schema = ?, name = ?, id = ? where schema = ? and name = ?",
                 (*new, uuid.uuid4().hex, *old),
             )
+
+    def lock(self, key: Name) -> threading.RLock:
+        """Held by whoever makes a relation, or makes it known: one at a time for each name."""
+        return self._locks.setdefault(key, threading.RLock())
 
     def new_location(self, key: Name) -> str:
         """A folder that was never used, so that what a killed statement left behind is in nobody's way."""

@@ -1,7 +1,7 @@
 """Databricks' command execution API 1.2: runs the code of dbt's Python models, each context in a process of its own.
 
 https://docs.databricks.com/api/workspace/commandexecution names the calls; what dbt-databricks makes of them is in its
-api_client.py. A context's process has `spark` bound to the same Spark server as the SQL endpoint.
+api_client.py. A context's process has `spark` bound to the same engine as the SQL endpoint.
 """
 
 import base64
@@ -16,10 +16,10 @@ import uuid
 import pyarrow as pa
 
 from local_databricks.catalog import Catalog, Relation
+from local_databricks.engine import Engine
 from local_databricks.results import describe, from_engine
 from local_databricks.session import Session
 from local_databricks.settings import ROOT
-from local_databricks.spark import Spark
 from local_databricks.statements import HANDLERS, execute
 from local_databricks.words import Words, as_relation
 
@@ -32,13 +32,14 @@ ABANDONED_AFTER = 120.0
 class Context:
     """A Python process that runs one command after another; the variables of one are there for the next."""
 
-    def __init__(self, spark: Spark, catalog: Catalog):
+    def __init__(self, engine: Engine, catalog: Catalog):
         self.id, self.asked = uuid.uuid4().hex, time.monotonic()
-        self._session = Session(spark, catalog)
+        self._session = Session(engine, catalog)
         self._results: dict[str, dict] = {}
         self._news = threading.Condition()
-        spark.await_ready()
-        environment = {**os.environ, "SPARK_CONNECT_AUTHENTICATE_TOKEN": spark.token, "SPARK_REMOTE": spark.remote}
+        engine.await_ready()
+        remote = f"{engine.remote};session_id={self._session.id}"
+        environment = {**os.environ, "SPARK_CONNECT_AUTHENTICATE_TOKEN": engine.token, "SPARK_REMOTE": remote}
         # not start_new_session: an interrupt of the endpoint's own terminal ends its contexts too
         self._process = subprocess.Popen(
             [sys.executable, "-u", "-m", "local_databricks.python_context"], cwd=ROOT, env=environment,
@@ -78,7 +79,7 @@ class Context:
             pass
 
     def _answer(self, question: dict) -> dict:
-        """What the process must know before its own Spark session goes on: see `python_context`."""
+        """What the process must know before its own client of the session goes on: see `python_context`."""
         session = self._session
         try:
             match question:
@@ -91,11 +92,11 @@ class Context:
                             writer.write_table(table)
                         return {"rows": base64.b64encode(sink.getvalue()).decode()}
                     session.tell(words.parts(), session.schema)
-                    return {"sql": session.engine.adapt(words)}
+                    return {"sql": session.engine.adapt(words, session.analyze)}
                 case {"table": name}:
                     words = Words(name)
                     session.tell(words.parts(), session.schema)
-                    return {"name": session.engine.adapt(words)}
+                    return {"name": session.engine.rename_catalog(words)}
                 case {"saves": name}:
                     key = as_relation(Words(name).name(), session.schema)
                     session.catalog.need_schema(key[0])
@@ -104,11 +105,13 @@ class Context:
                     if relation:
                         session.tell_relation(relation)
                     location = relation.location if relation else session.catalog.new_location(key)
-                    return {"name": session.engine.quoted(*key), "location": location}
+                    by_engine = session.engine.is_shared  # else the process commits what the engine computed
+                    return {"name": session.engine.quoted(*key), "location": location, "by_engine": by_engine}
                 case {"saved": name, "location": location}:
                     key = as_relation(Words(name).name(), session.schema)
-                    if session.catalog.get(key) is None:
-                        session.engine.known.relations[key] = session.catalog.put(Relation(*key, location)).id
+                    relation = session.catalog.get(key)
+                    saved = relation.changed() if relation else Relation(*key, location)
+                    session.known.relations[key] = session.catalog.put(saved)
                     return {}
         except Exception as error:  # told where the code asked
             return {"error": describe(error)[1]}
@@ -140,12 +143,12 @@ class Context:
 class CommandService:
     """The contexts, by id."""
 
-    def __init__(self, spark: Spark, catalog: Catalog):
-        self.spark, self.catalog = spark, catalog
+    def __init__(self, engine: Engine, catalog: Catalog):
+        self.engine, self.catalog = engine, catalog
         self._contexts: dict[str, Context] = {}
 
     def create(self) -> dict:
-        context = Context(self.spark, self.catalog)
+        context = Context(self.engine, self.catalog)
         self._contexts[context.id] = context
         return {"id": context.id}
 
@@ -169,7 +172,7 @@ class CommandService:
         return self._context(context_id).status(command_id)
 
     def cancel(self, context_id: str, command_id: str) -> dict:
-        self._context(context_id).close()  # Python code can be stopped in no gentler way; its Spark session ends with it
+        self._context(context_id).close()  # Python code can be stopped in no gentler way; its session ends with it
         return {"id": command_id}
 
     def close_abandoned(self) -> None:

@@ -77,3 +77,12 @@ def properties(table: deltalake.DeltaTable) -> dict[str, str]:
 def size_in_bytes(table: deltalake.DeltaTable) -> int:
     """The size of the newest version's files, as the log tells it."""
     return sum(pa.table(table.get_add_actions())["size_bytes"].to_pylist())
+
+
+def write_rows(location: str, rows: pa.Table, mode: str, partition_by: list[str] | None = None) -> None:
+    """Save rows as a table: mode is "append", "overwrite" (the schema too), "ignore" or "error" (if it exists)."""
+    plain = pa.schema([field.with_nullable(True) for field in rows.schema])
+    deltalake.write_deltalake(
+        location, rows.cast(plain), mode=mode, partition_by=partition_by or None,
+        schema_mode="overwrite" if mode == "overwrite" else None,
+    )  # fmt: skip

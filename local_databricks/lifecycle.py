@@ -26,17 +26,18 @@ STOP_TIMEOUT = 20.0
 
 @dataclass(frozen=True)
 class Status:
-    """What `status` found: the endpoint's process and, where it answers, Spark's."""
+    """What `status` found: the endpoint's process and, where it answers, the engine's."""
 
     pid: int | None = None
-    spark_pid: int | None = None
+    engine: str = ""
+    engine_pid: int | None = None
     ready: bool = False
     problem: str = ""
     sessions: int = 0
 
 
 def status(settings: Settings) -> Status:
-    """Look whether this lakehouse's endpoint runs and whether its Spark takes statements."""
+    """Look whether this lakehouse's endpoint runs and whether its engine takes statements."""
     process = _process(settings)
     if process is None:
         return Status()
@@ -44,7 +45,7 @@ def status(settings: Settings) -> Status:
         health = _health(settings)
     except OSError:
         return Status(pid=process.pid, problem="the endpoint's process runs but does not answer yet")
-    return Status(process.pid, health["spark_pid"], health["ready"], health["problem"], health["sessions"])
+    return Status(process.pid, health["engine"], health["engine_pid"], health["ready"], health["problem"], health["sessions"])
 
 
 def up(settings: Settings, say: Callable[[str], None]) -> bool:
@@ -70,6 +71,11 @@ def up(settings: Settings, say: Callable[[str], None]) -> bool:
                 f"The endpoint of {settings.home} runs on port {_port(settings)}, and LOCAL_DATABRICKS_PORT says"
                 f" {settings.port}; stop it with `python -m local_databricks down` first."
             )
+        elif now.ready and os.environ.get("ENGINE") and now.engine.lower() != settings.engine:
+            raise LocalDatabricksError(
+                f"The endpoint of {settings.home} runs {now.engine}, and ENGINE says {settings.engine}; stop it with"
+                " `python -m local_databricks down` first."
+            )
         end, told = time.monotonic() + START_TIMEOUT, 0
         while not now.ready:
             steps = _steps(settings) if process else []
@@ -88,7 +94,7 @@ def up(settings: Settings, say: Callable[[str], None]) -> bool:
 
 
 def down(settings: Settings) -> bool:
-    """Stop the endpoint and its Spark; returns whether there was one. Committed tables stay."""
+    """Stop the endpoint and its engine; returns whether there was one. Committed tables stay."""
     with _lock(settings):
         process = _process(settings)
         if process is not None:
@@ -108,9 +114,10 @@ def down(settings: Settings) -> bool:
 def serve(settings: Settings) -> None:
     """Be the endpoint, in the foreground, until a signal ends it.
 
-    Raises LocalDatabricksError where the port is taken or Spark does not start.
+    Raises LocalDatabricksError where the port is taken or the engine does not start.
     """
-    # imported here so that `status` and `down` need not load Spark's client
+    # imported here so that `status` and `down` need not load the engine's client
+    from local_databricks.sail import Sail
     from local_databricks.server import Server
     from local_databricks.spark import Spark
 
@@ -125,13 +132,13 @@ def serve(settings: Settings) -> None:
         with _steps_file(settings).open("a") as steps:
             steps.write(step + "\n")
 
-    spark = Spark(settings)
-    server = Server(settings, spark)
+    engine = {"spark": Spark, "sail": Sail}[settings.engine](settings)
+    server = Server(settings, engine)
     _pid_file(settings).write_text(json.dumps({"pid": os.getpid(), "port": settings.port}))
     failed = threading.Event()
 
-    def engine() -> None:
-        spark.run(say)
+    def supervise() -> None:
+        engine.run(say)
         if not stopping.is_set():
             failed.set()
             server.shutdown()
@@ -144,13 +151,13 @@ def serve(settings: Settings) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    threading.Thread(target=engine, name="spark", daemon=True).start()
+    threading.Thread(target=supervise, name="engine", daemon=True).start()
     server.serve_forever(poll_interval=0.2)
+    engine.stop()  # first: what its sessions hold then need not be given up one by one
     server.close()
-    spark.stop()
     _pid_file(settings).unlink(missing_ok=True)
     if failed.is_set():
-        raise LocalDatabricksError(spark.problem)
+        raise LocalDatabricksError(engine.problem)
 
 
 # ---- state

@@ -16,10 +16,12 @@ import traceback
 
 import pyarrow as pa
 from pyspark.errors import AnalysisException
+from pyspark.sql.connect.dataframe import DataFrame
 from pyspark.sql.connect.readwriter import DataFrameReader, DataFrameWriter
 from pyspark.sql.connect.session import SparkSession
 
-from local_databricks.spark import SharedChannelBuilder
+from local_databricks.delta import write_rows
+from local_databricks.engine import SharedChannelBuilder
 
 
 class Endpoint:
@@ -71,8 +73,17 @@ def use_catalog_of(endpoint: Endpoint) -> None:
 
     def save_(self, name, format=None, mode=None, partitionBy=None, **options):
         answer = endpoint.ask(saves=name)
-        options.setdefault("path", answer["location"])  # as Unity Catalog does, the catalog says where a table lies
-        save(self, answer["name"], format, mode, partitionBy, **options)
+        if answer["by_engine"]:
+            options.setdefault("path", answer["location"])  # as Unity Catalog does, the catalog says where a table lies
+            save(self, answer["name"], format, mode, partitionBy, **options)
+        else:
+            columns = [partitionBy] if isinstance(partitionBy, str) else partitionBy or self._write.partitioning_cols
+            write_rows(
+                answer["location"],
+                DataFrame(self._df, self._spark).toArrow(),
+                mode or self._write.mode or "error",
+                list(columns or []),
+            )
         endpoint.ask(saved=name, location=answer["location"])
 
     SparkSession.sql, DataFrameReader.table = sql_, table_

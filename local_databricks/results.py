@@ -28,6 +28,21 @@ _TYPES = [
 ]  # fmt: skip
 
 
+#: What Sail says instead of a condition.
+_SAIL_SAYS = {
+    r"[Dd]ivi\w+ by zero": "DIVIDE_BY_ZERO",
+    r"Remainder by zero": "REMAINDER_BY_ZERO",
+    r"too large to store in a Decimal": "NUMERIC_VALUE_OUT_OF_RANGE",
+    r"Cannot cast string '.*' to value of": "CAST_INVALID_INPUT",
+    r"Can't cast value|is out of range": "CAST_OVERFLOW",
+    r"Table not found|Table or view not found": "TABLE_OR_VIEW_NOT_FOUND",
+    r"cannot resolve attribute|is missing from the schema|ambiguous attribute": "UNRESOLVED_COLUMN.WITH_SUGGESTION",
+    r"^invalid argument: found .* expected": "PARSE_SYNTAX_ERROR",
+    r"Scalar subquery returned more than one row": "SCALAR_SUBQUERY_TOO_MANY_ROWS",
+    r"element_at: the index is out of bounds": "INVALID_ARRAY_INDEX_IN_ELEMENT_AT",
+}
+
+
 class SqlError(Exception):
     """A statement's fault, found by the endpoint itself: one of Spark's error conditions and a sentence."""
 
@@ -36,13 +51,25 @@ class SqlError(Exception):
         super().__init__(f"[{condition}] {text} SQLSTATE: {self.state}")
 
 
+#: Delta's own conditions are in a jar that Sail needs not download.
+_DELTA_STATES = {
+    "DELTA_VIOLATE_CONSTRAINT_WITH_VALUES": "23001",
+    "DELTA_NEW_CHECK_CONSTRAINT_VIOLATION": "23512",
+    "DELTA_MULTIPLE_SOURCE_ROW_MATCHING_TARGET_ROW_IN_MERGE": "21506",
+    "DELTA_MERGE_UNRESOLVED_EXPRESSION": "42601",
+    "DELTA_VACUUM_RETENTION_PERIOD_TOO_SHORT": "22003",
+    "DELTA_TABLE_NOT_FOUND": "42P01",
+    "DELTA_CONCURRENT_WRITE": "2D521",
+}
+
+
 @functools.cache
 def _states() -> dict[str, str]:
     """The SQLSTATE of each of Spark's error conditions, from the list that Spark's own jar carries."""
     jar = next((Path(pyspark.__file__).parent / "jars").glob("spark-common-utils_*.jar"))
     with zipfile.ZipFile(jar) as archive:
         conditions = json.loads(archive.read("error/error-conditions.json"))
-    return {name: condition["sqlState"] for name, condition in conditions.items() if "sqlState" in condition}
+    return _DELTA_STATES | {name: condition["sqlState"] for name, condition in conditions.items() if "sqlState" in condition}
 
 
 def describe(error: Exception) -> tuple[str, str]:
@@ -51,12 +78,22 @@ def describe(error: Exception) -> tuple[str, str]:
     if isinstance(error, SqlError):
         return error.state, str(error)
     if "StatusCode.UNAVAILABLE" in str(error):  # this thread met the engine's death before the one that waits for it
-        return "08006", "[LOCAL_SPARK_STOPPED] Spark ended unexpectedly; run the statement again."
+        return "08006", "[LOCAL_ENGINE_STOPPED] The engine ended unexpectedly; run the statement again."
     if isinstance(error, PySparkException):
         condition, state = error.getCondition(), error.getSqlState() or state
     text = from_engine(str(error))
+    if condition is None:
+        for pattern, found in _SAIL_SAYS.items():
+            if re.search(pattern, text):
+                condition, state = found, _states().get(found.split(".")[0], state)
+                break
+        else:
+            if isinstance(error, PySparkException) and "[" not in text[:2]:
+                text = f"{text} (These are Sail's words; if the statement is right, ENGINE=spark takes it.)"
     # the plan that follows may take pages, in which nobody finds the sentence above it
     text = re.sub(r"(SQLSTATE: \w{5}(?:; line \d+,? pos \d+)?);\n.*", r"\1", text, flags=re.S)
+    if condition is None and (own := re.match(r"\[([A-Z_]+)(\.[A-Z_]+)*\]", text)):  # Sail words some errors as Spark does
+        state = _states().get(own[1], state)
     if condition and f"[{condition}" not in text:
         text = f"[{condition}] {text}"
     if "SQLSTATE" not in text and state != "HY000":

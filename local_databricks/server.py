@@ -18,8 +18,8 @@ from thrift.transport.TTransport import TMemoryBuffer
 
 from local_databricks.catalog import Catalog
 from local_databricks.commands import CommandService
+from local_databricks.engine import Engine
 from local_databricks.settings import CLUSTER_ID, RUNTIME_VERSION, LocalDatabricksError, Settings
-from local_databricks.spark import Spark
 from local_databricks.sql_service import SqlService
 from local_databricks.tls import ensure_certificates
 
@@ -39,10 +39,10 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, settings: Settings, spark: Spark):
-        self.settings, self.spark, self.token = settings, spark, settings.token()
+    def __init__(self, settings: Settings, engine: Engine):
+        self.settings, self.engine, self.token = settings, engine, settings.token()
         catalog = Catalog(settings.catalog_file, settings.warehouse)
-        self.sql, self.commands = SqlService(spark, catalog), CommandService(spark, catalog)
+        self.sql, self.commands = SqlService(engine, catalog), CommandService(engine, catalog)
         self.processor = TCLIService.Processor(self.sql)
         certificate, key = ensure_certificates(settings)
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -82,12 +82,13 @@ class Server(ThreadingHTTPServer):
             case "GET", ".well-known/databricks-config":
                 return {"host_type": "workspace"}
             case "GET", "health":
-                return {"ready": self.spark.ready, "problem": "" if self.spark.ready else self.spark.problem,
-                        "spark_pid": self.spark.pid, "sessions": len(self.sql.sessions)}  # fmt: skip
+                return {"ready": self.engine.ready, "problem": "" if self.engine.ready else self.engine.problem,
+                        "engine": self.engine.title, "engine_pid": self.engine.pid,
+                        "sessions": len(self.sql.sessions)}  # fmt: skip
             case "GET", "api/2.0/preview/scim/v2/Me":
                 return {"id": "1", "userName": "local", "active": True}
             case "GET", "api/2.1/clusters/get" if query.get("cluster_id") == CLUSTER_ID:
-                state = "RUNNING" if self.spark.ready else "RESTARTING"
+                state = "RUNNING" if self.engine.ready else "RESTARTING"
                 return {"cluster_id": CLUSTER_ID, "state": state, "spark_version": RUNTIME_VERSION}
             case "GET", "api/2.0/libraries/cluster-status":
                 return {"cluster_id": query["cluster_id"], "library_statuses": []}
@@ -160,7 +161,7 @@ class Handler(BaseHTTPRequestHandler):
             self._json(404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": str(error.args[0])})
         except json.JSONDecodeError:
             self._json(400, {"error_code": "MALFORMED_REQUEST", "message": "The body is not JSON."})
-        except LocalDatabricksError as error:  # Spark cannot be had
+        except LocalDatabricksError as error:  # the engine cannot be had
             self._json(503, {"error_code": "TEMPORARILY_UNAVAILABLE", "message": str(error)})
 
     do_GET = do_POST = _serve

@@ -3,13 +3,15 @@
 import logging
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from pyspark.sql.connect.client.core import SparkConnectClient
+from pyspark.sql.connect.plan import SQL
 
-from local_databricks.catalog import Catalog, Name, Relation, View
+from local_databricks.catalog import Catalog, Known, Name, Relation, View
+from local_databricks.engine import Engine
 from local_databricks.results import Result, SqlError, run
-from local_databricks.spark import Spark
 from local_databricks.words import Words, as_relation
 
 LOG = logging.getLogger(__name__)
@@ -18,12 +20,12 @@ LOG = logging.getLogger(__name__)
 class Session:
     """`schema` is the current one. The engine's session is taken at the first need, and anew after the engine's restart."""
 
-    def __init__(self, engine: Spark, catalog: Catalog, schema: str | None = None, configuration: dict | None = None):
+    def __init__(self, engine: Engine, catalog: Catalog, schema: str | None = None, configuration: dict | None = None):
         self.id, self.engine, self.catalog = uuid.uuid4(), engine, catalog
         self.schema = (schema or "default").strip("`").lower()
         self.configuration = {k: v for k, v in (configuration or {}).items() if k.startswith("spark.sql.")}
         self._client: SparkConnectClient | None = None
-        self._generation, self._lock, self._used = 0, threading.Lock(), ""
+        self._generation, self._lock, self._used, self._known = 0, threading.RLock(), "", Known()
         #: `thread.tag` marks what the current thread asks of the engine, so that it can be interrupted.
         self.thread = threading.local()
 
@@ -32,15 +34,22 @@ class Session:
         self.engine.await_ready()
         with self._lock:
             if self._client is None or self._generation != self.engine.generation:
-                client = self.engine.client()
-                self._generation, self._used = self.engine.generation, ""
-                for key, value in self.configuration.items():
-                    run(client, f"SET {key} = {value}")
+                client = self.engine.client(str(self.id))
+                self._generation, self._used, self._known = self.engine.generation, "", Known()
+                if not self.engine.handlers:  # else the settings are the endpoint's business
+                    for key, value in self.configuration.items():
+                        run(client, f"SET {key} = {value}")
                 self._client = client
             client = self._client
         if (tag := getattr(self.thread, "tag", None)) and tag not in client.get_tags():
             client.add_tag(tag)
         return client
+
+    @property
+    def known(self) -> Known:
+        """What the engine was told: all of its sessions, or this one."""
+        self.client()
+        return self.engine.known if self.engine.is_shared else self._known
 
     def interrupt(self, tag: str) -> None:
         """Stop in the engine what a thread with this tag asked for."""
@@ -62,14 +71,34 @@ class Session:
 
     # ---- statements
 
-    def run(self, words: Words, told: bool = False) -> Result:
-        """Run a statement on the engine as it is, after telling it (if it was not told) what the statement names."""
+    def run(self, words: Words, told: bool = False, instead: Callable[[str], str] | None = None) -> Result:
+        """Run a statement on the engine, after telling it (if it was not told) what the statement names.
+
+        instead: makes the statement that is run of the adapted one.
+        """
         client = self.client()
         if not told:
             self.tell(words.parts(), self.schema)
         if self.catalog.has_schema(self.schema):  # Databricks lets a session start in a schema that does not exist yet
             self._use(self.schema)
-        return run(client, self.engine.adapt(words))
+        sql = self.engine.adapt(words, self.analyze)
+        return run(client, instead(sql) if instead else sql)
+
+    def describe(self, query: str) -> list[tuple[str, str]]:
+        """The names and SQL types of a query's columns; the engine analyzes it and does not run it."""
+        words = Words(query)
+        self.tell(words.parts(), self.schema)
+        self._use(self.schema)
+        return self.analyze(self.engine.adapt(words, self.analyze))
+
+    def analyze(self, sql: str) -> list[tuple[str, str]]:
+        """The same of a query in the engine's words."""
+        client = self.client()
+        plan = SQL(sql, [], {}, []).to_proto(client)
+        return [(field.name, field.dataType.simpleString()) for field in client.schema(plan)]
+
+    def setting(self, key: str, default: str) -> str:
+        return self.configuration.get(key, default)
 
     def tell(self, names: Iterable[list[str]], schema: str) -> None:
         """Make what these may name, with `schema` as the current one, known to the engine."""
@@ -84,13 +113,13 @@ class Session:
 
     def tell_relation(self, relation: Relation) -> None:
         """Make a table, or a view with all that it reads, known to the engine."""
-        known = self.engine.known.relations
+        known = self.known.relations
         if relation.view:
             self.tell(Words(relation.view.query).parts(), relation.view.schema)
-        if known.get(relation.key) == relation.id:
+        if known.get(relation.key) == relation:
             return
-        with self.engine.known.lock(relation.key):
-            if known.get(relation.key) == relation.id:
+        with self.catalog.lock(relation.key):
+            if known.get(relation.key) == relation:
                 return
             client, name = self.client(), self.engine.quoted(*relation.key)
             self.tell_schema(relation.schema)
@@ -98,31 +127,27 @@ class Session:
                 self.forget(relation.key)
             if relation.view:
                 self._use(relation.view.schema)
-                run(client, self.engine.adapt(Words(definition(relation.key, relation.view))))
+                query = self.engine.adapt(Words(relation.view.query), self.analyze)
+                run(client, definition(relation.key, replace(relation.view, query=query)))
             else:
                 run(client, f"CREATE TABLE {name} USING DELTA LOCATION {quote(relation.location)}")
-            known[relation.key] = relation.id
+            known[relation.key] = relation
 
     def tell_schema(self, schema: str) -> None:
-        if schema not in self.engine.known.schemas:
+        if schema not in self.known.schemas:
             run(self.client(), f"CREATE SCHEMA IF NOT EXISTS {self.engine.quoted(schema)}")
-            self.engine.known.schemas.add(schema)
+            self.known.schemas.add(schema)
 
     def forget(self, key: Name) -> None:
         """Make the engine forget a table or view. Files stay: all of its tables are external ones."""
-        relation = self.engine.known.relations.pop(key, None)
+        relation = self.known.relations.pop(key, None)
         if relation:
-            for kind in ("VIEW", "TABLE"):
-                try:
-                    run(self.client(), f"DROP {kind} IF EXISTS {self.engine.quoted(*key)}")
-                    return
-                except Exception as error:  # of the other kind
-                    LOG.debug("forget: %s", error)
+            run(self.client(), f"DROP {relation.kind} IF EXISTS {self.engine.quoted(*key)}")
 
     def _use(self, schema: str) -> None:
         if self._used != schema:
             self.tell_schema(schema)
-            run(self.client(), f"USE {self.engine.quoted(schema)}")
+            run(self.client(), f"USE DATABASE `{schema}`")
             self._used = schema
 
 

@@ -46,22 +46,28 @@ class Settings:
     """One endpoint's settings.
 
     home: the folder of all data and state. port: the HTTPS port on loopback. memory_mb: the heap of Spark's JVM, in MiB.
+    engine: "spark" or "sail".
     """
 
     home: Path
     port: int
     memory_mb: int
+    engine: str
 
     @classmethod
     def from_environment(cls) -> "Settings":
-        """Read LAKEHOUSE_HOME, LOCAL_DATABRICKS_PORT and LOCAL_DATABRICKS_MEMORY_MB.
+        """Read LAKEHOUSE_HOME, LOCAL_DATABRICKS_PORT, LOCAL_DATABRICKS_MEMORY_MB and ENGINE.
 
         Raises LocalDatabricksError for a value that cannot be.
         """
+        engine = (os.environ.get("ENGINE") or "spark").lower()
+        if engine not in ("spark", "sail"):
+            raise LocalDatabricksError(f"ENGINE must be spark or sail, and is {engine!r}.")
         return cls(
             home=lakehouse_home(),
             port=_number("LOCAL_DATABRICKS_PORT", DEFAULT_PORT, 1, 65535),
             memory_mb=_number("LOCAL_DATABRICKS_MEMORY_MB", 3072, 512, 1_048_576),
+            engine=engine,
         )
 
     @property

@@ -1,4 +1,4 @@
-"""Databricks SQL's wire protocol: the server half of TCLIService (Thrift), answered by Spark Connect.
+"""Databricks SQL's wire protocol: the server half of TCLIService (Thrift), answered by the engine.
 
 The Thrift types come with databricks-sql-connector (databricks/sql/thrift_api), as does the client that this was
 written against. What a client may ask is in its thrift_backend.py; calls that no client of ours makes are left out and
@@ -18,10 +18,10 @@ from databricks.sql.thrift_api.TCLIService import ttypes as T
 from thrift.Thrift import TApplicationException
 
 from local_databricks.catalog import Catalog, Relation
+from local_databricks.engine import Engine
 from local_databricks.results import NOTHING, OK, Result, describe
 from local_databricks.session import Session
 from local_databricks.settings import CATALOG, LocalDatabricksError
-from local_databricks.spark import Spark
 from local_databricks.statements import columns, execute
 
 LOG = logging.getLogger(__name__)
@@ -71,11 +71,11 @@ class Operation:
             self.done.set()
 
     def fail(self, text: str) -> None:
-        """End the statement as failed; used when Spark died under it."""
+        """End the statement as failed; used when the engine died under it."""
         self._end(None, LocalDatabricksError(text))
 
     def cancel(self) -> None:
-        """Stop the statement in Spark and mark it cancelled; rows that were not fetched are given up."""
+        """Stop the statement in the engine and mark it cancelled; rows that were not fetched are given up."""
         with self._lock:
             running = not self.done.is_set()
             if running:
@@ -106,7 +106,7 @@ class Operation:
         with self._lock:  # a client may ask twice at once; rows go out once and in order
             try:
                 rows = result.fetch(min(max_rows or MAX_ROWS, MAX_ROWS), min(max_bytes or MAX_BYTES, MAX_BYTES))
-            except Exception as error:  # Spark failed, or was cancelled, in the middle of the rows
+            except Exception as error:  # the engine failed, or was cancelled, in the middle of the rows
                 state, text = describe(error)
                 return T.TFetchResultsResp(T.TStatus(T.TStatusCode.ERROR_STATUS, sqlState=state, errorMessage=text))
         return T.TFetchResultsResp(OK, not result.exhausted, rows, result.metadata())
@@ -141,12 +141,12 @@ def _like(pattern: str | None, name: str) -> bool:
 class SqlService(TCLIService.Iface):
     """The calls of the protocol. `connection` is told by the HTTPS front: which connection the current thread serves."""
 
-    def __init__(self, spark: Spark, catalog: Catalog):
-        self.spark, self.catalog = spark, catalog
+    def __init__(self, engine: Engine, catalog: Catalog):
+        self.engine, self.catalog = engine, catalog
         self.sessions: dict[uuid.UUID, Session] = {}
         self.operations: dict[uuid.UUID, Operation] = {}
         self.current = threading.local()
-        spark.on_death = self._spark_died
+        engine.on_death = self._engine_died
 
     # ---- sessions and their connections
 
@@ -165,9 +165,9 @@ class SqlService(TCLIService.Iface):
                 LOG.info("session %s was abandoned by its client and is closed", session.id)
                 self._close(session.id)
 
-    def _spark_died(self, text: str) -> None:
+    def _engine_died(self, text: str) -> None:
         for operation in list(self.operations.values()):
-            operation.fail(f"[LOCAL_SPARK_STOPPED] {text}; run the statement again.")
+            operation.fail(f"[LOCAL_ENGINE_STOPPED] {text}; run the statement again.")
 
     def _close(self, session_id: uuid.UUID) -> None:
         session = self.sessions.pop(session_id, None)
@@ -196,7 +196,7 @@ class SqlService(TCLIService.Iface):
 
     def OpenSession(self, req):
         namespace = req.initialNamespace
-        session = _Session(self.spark, self.catalog, namespace.schemaName if namespace else None, req.configuration)
+        session = _Session(self.engine, self.catalog, namespace.schemaName if namespace else None, req.configuration)
         session.connections.add(getattr(self.current, "connection", 0))
         self.sessions[session.id] = session
         handle = T.TSessionHandle(T.THandleIdentifier(session.id.bytes, session.id.bytes))

@@ -27,7 +27,8 @@ def execute(session: Session, statement: str) -> Result:
     """Run a Databricks statement in a session. Raises SqlError or the engine's own error."""
     words = Words(statement)
     for length in range(4, 0, -1):
-        handler = HANDLERS.get(tuple(words.word(i) for i in range(length)))
+        first = tuple(words.word(i) for i in range(length))
+        handler = session.engine.handlers.get(first) or HANDLERS.get(first)
         if handler:
             words.at = length
             return handler(session, words)
@@ -224,12 +225,13 @@ def describe(session: Session, words: Words) -> Result:
     if words.peek("SELECT") or words.peek("WITH") or words.peek("QUERY"):
         return session.run(words)
     key = words.relation(session.schema)
-    if not words.done:
-        words.need("AS", "JSON")
+    if words.take("AS", "JSON"):
         raise SqlError("UNSUPPORTED_FEATURE", "DESCRIBE … AS JSON is not of this runtime.")
     relation = session.catalog.get(key)
     if relation is None:
         return session.run(words)
+    if not words.done:
+        return _describe_column(columns(session, relation), words)
     rows = [(c.name, c.type, c.comment) for c in columns(session, relation)]
     if not relation.view:
         partitions = delta.open_table(relation.location).metadata().partition_columns
@@ -240,6 +242,16 @@ def describe(session: Session, words: Words) -> Result:
         rows += [("", "", ""), ("# Detailed Table Information", "", "")]
         rows += [(key, value, "") for key, value in _details(session, relation)]
     return Result.rows("col_name data_type comment", rows)
+
+
+def _describe_column(found: list[Column], words: Words) -> Result:
+    name = ".".join(words.name())
+    words.end()
+    for column in found:
+        if column.name.lower() == name.lower():
+            rows = [("col_name", column.name), ("data_type", column.type), ("comment", column.comment or "NULL")]
+            return Result.rows("info_name info_value", rows)
+    raise SqlError("UNRESOLVED_COLUMN.WITH_SUGGESTION", f"A column with the name `{name}` cannot be found.")
 
 
 def show_columns(session: Session, words: Words) -> Result:
@@ -275,16 +287,16 @@ def create(session: Session, words: Words) -> Result:
     return session.run(words)
 
 
-def _place(session: Session, key: Name, kind: str, keep: bool, replaces: bool) -> tuple[Relation | None, bool]:
+def place(session: Session, key: Name, kind: str, keep: bool, replaces: bool) -> tuple[Relation | None, bool]:
     """What is at this name now, and whether it stays as it is. Raises SqlError where nothing can be made there."""
     session.catalog.need_schema(key[0])
     existing = session.catalog.get(key)
     if existing and (existing.kind != kind or not (keep or replaces)):
-        raise SqlError("TABLE_OR_VIEW_ALREADY_EXISTS", f"The {existing.kind.lower()} {_text(key)} exists already.")
+        raise SqlError("TABLE_OR_VIEW_ALREADY_EXISTS", f"The {existing.kind.lower()} {text_of(key)} exists already.")
     return existing, bool(existing and keep)
 
 
-def _text(key: Name) -> str:
+def text_of(key: Name) -> str:
     return f"`{CATALOG}`.`{key[0]}`.`{key[1]}`"
 
 
@@ -307,18 +319,18 @@ def _create_table(session: Session, words: Words, replaces: bool) -> Result:
             if words.peek("("):  # PARTITIONED BY (…), TBLPROPERTIES (…)
                 words.skip_parentheses()
     session.tell(words.parts(), session.schema)
-    known = session.engine.known
-    with known.lock(key):
-        existing, stays = _place(session, key, "TABLE", keep, replaces)
+    known = session.known
+    with session.catalog.lock(key):
+        existing, stays = place(session, key, "TABLE", keep, replaces)
         if stays:
             return _done()
-        location = _path(given) if given else existing.location if existing else session.catalog.new_location(key)
+        location = path_of(given) if given else existing.location if existing else session.catalog.new_location(key)
         if existing:
             session.tell_relation(existing)
         else:
             session.tell_schema(key[0])
             session.forget(key)
-        known.relations[key] = "unfinished"  # whatever comes of it, the engine's idea of the name is made anew
+        known.relations[key] = Relation(*key)  # whatever comes of it, the engine's idea of the name is made anew
         sql = words.sql if given else words.replaced({(words.at, words.at): f" LOCATION {quote(location)} "})
         try:
             result = session.run(Words(sql), told=True)
@@ -327,11 +339,11 @@ def _create_table(session: Session, words: Words, replaces: bool) -> Result:
                 shutil.rmtree(location, ignore_errors=True)
             raise
         made = session.catalog.put(Relation(*key, location, managed=existing.managed if existing else not given))
-        known.relations[key] = made.id
+        known.relations[key] = made
     return result
 
 
-def _path(location: str) -> str:
+def path_of(location: str) -> str:
     """A location as a path of this machine; other places keep their URI."""
     return unquote(location.removeprefix("file://")) if location.startswith("file:///") else location
 
@@ -355,7 +367,7 @@ def _create_view(session: Session, words: Words, replaces: bool) -> Result:
         else:
             raise words.error("AS is expected")
     view = View(words.rest(), session.schema, named, comment, properties)
-    _, stays = _place(session, key, "VIEW", keep, replaces)
+    _, stays = place(session, key, "VIEW", keep, replaces)
     return _done() if stays else _put_view(session, Relation(*key, view=view))
 
 
@@ -377,13 +389,13 @@ def drop(session: Session, words: Words) -> Result:
     words.take("PURGE")
     words.end()
     if relation.kind != kind:
-        raise SqlError("WRONG_COMMAND_FOR_OBJECT_TYPE", f"DROP {kind}: {_text(key)} is a {relation.kind.lower()}.")
+        raise SqlError("WRONG_COMMAND_FOR_OBJECT_TYPE", f"DROP {kind}: {text_of(key)} is a {relation.kind.lower()}.")
     _drop(session, relation)
     return _done()
 
 
 def _drop(session: Session, relation: Relation) -> None:
-    with session.engine.known.lock(relation.key):
+    with session.catalog.lock(relation.key):
         session.catalog.drop(relation.key)
         session.forget(relation.key)
     if relation.location and relation.managed:

@@ -18,6 +18,7 @@ CATALOGS = {CATALOG, SPARK_CATALOG}
 
 class _Tokenizer(Databricks.Tokenizer):
     COMMANDS = set()  # sqlglot would take SHOW and what follows it for one token
+    STRING_ESCAPES = ["\\", "'", '"']  # a doubled quote is one too
 
 
 class Words:

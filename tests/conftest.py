@@ -38,15 +38,20 @@ def python(*arguments: str, **options) -> subprocess.CompletedProcess:
     return run(sys.executable, *arguments, **options)
 
 
+def clients(environment: dict[str, str]) -> dict[str, str]:
+    """The environment with what the endpoint's clients need besides."""
+    printed = python("-m", "local_databricks", "env", env=environment).stdout
+    return environment | dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
+
+
 @contextmanager
-def running_endpoint(home: Path) -> Iterator[dict[str, str]]:
+def running_endpoint(home: Path, **variables: str) -> Iterator[dict[str, str]]:
     """A started endpoint over `home`; gives the environment that its clients need and stops it at the end."""
-    base = {"LAKEHOUSE_HOME": str(home), "LOCAL_DATABRICKS_PORT": str(free_port())}
+    base = {"LAKEHOUSE_HOME": str(home), "LOCAL_DATABRICKS_PORT": str(free_port()), **variables}
     started = python("-m", "local_databricks", "up", env=base, timeout=900)
     assert started.returncode == 0, started.stderr + started.stdout
     try:
-        printed = python("-m", "local_databricks", "env", env=base).stdout
-        yield base | dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
+        yield clients(base)
     finally:
         python("-m", "local_databricks", "down", env=base)
 

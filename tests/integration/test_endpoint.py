@@ -42,7 +42,7 @@ def cursor(endpoint):
 def processes(environment: dict[str, str]) -> tuple[psutil.Process, psutil.Process]:
     """The endpoint's process and Spark's."""
     health = get(environment, "/health").json()
-    spark = psutil.Process(health["spark_pid"])
+    spark = psutil.Process(health["engine_pid"])
     return spark.parent(), spark
 
 
@@ -310,7 +310,7 @@ def test_kill_9_of_either_process_loses_no_table_and_down_leaves_no_orphan(tmp_p
             os.kill(spark.pid, signal.SIGKILL)
             thread.join(15)
             assert not thread.is_alive(), "the client hangs when Spark dies"
-            assert "LOCAL_SPARK_STOPPED" in failed[0]
+            assert "LOCAL_ENGINE_STOPPED" in failed[0]
             # the same session goes on once Spark was started again
             cursor.execute("select count(*) from kept.t")
             assert cursor.fetchone()[0] == 1000
@@ -339,6 +339,12 @@ def test_up_is_idempotent(endpoint):
     assert "ready" in python("-m", "local_databricks", "status", env=endpoint).stdout
 
 
+def test_another_engine_than_the_running_one_is_one_clear_sentence(endpoint):
+    other = {"Spark": "sail", "Sail": "spark"}[get(endpoint, "/health").json()["engine"]]
+    up = python("-m", "local_databricks", "up", env=endpoint | {"ENGINE": other})
+    assert up.returncode == 1 and f"ENGINE says {other}" in up.stderr and len(up.stderr.splitlines()) == 1
+
+
 def test_a_taken_port_is_one_clear_sentence(endpoint, tmp_path):
     port = endpoint["LOCAL_DATABRICKS_PORT"]
     up = python("-m", "local_databricks", "up", env={"LAKEHOUSE_HOME": str(tmp_path), "LOCAL_DATABRICKS_PORT": port})
@@ -347,7 +353,9 @@ def test_a_taken_port_is_one_clear_sentence(endpoint, tmp_path):
     assert "LOCAL_DATABRICKS_PORT" in up.stderr and "Traceback" not in up.stderr
 
 
-@pytest.mark.parametrize(("name", "value"), [("LOCAL_DATABRICKS_PORT", "http"), ("LOCAL_DATABRICKS_MEMORY_MB", "3g")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("LOCAL_DATABRICKS_PORT", "http"), ("LOCAL_DATABRICKS_MEMORY_MB", "3g"), ("ENGINE", "duckdb")]
+)
 def test_a_bad_setting_is_named_in_one_sentence(tmp_path, name, value):
     up = python("-m", "local_databricks", "up", env={"LAKEHOUSE_HOME": str(tmp_path), name: value})
     assert up.returncode == 1 and up.stderr.startswith(name) and len(up.stderr.splitlines()) == 1
