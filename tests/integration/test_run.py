@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests import online_retail
-from tests.conftest import ROOT, free_port, python, run
+from tests.conftest import ROOT, clients, free_port, python, run
 from tests.integration.test_endpoint import connect
 
 INVOICES = 5_000
@@ -45,11 +45,6 @@ def lakehouse(home: Path) -> Iterator[dict[str, str]]:
     finally:
         python("-m", "local_databricks", "down", env=environment)
         python("-m", "ingestion.demo_source", "down", env=environment)
-
-
-def clients(environment: dict[str, str]) -> dict[str, str]:
-    printed = python("-m", "local_databricks", "env", env=environment).stdout
-    return environment | dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
 
 
 def query(environment: dict[str, str], statement: str) -> list[tuple]:
@@ -172,6 +167,46 @@ def test_killed_at_every_stage_and_run_again_gives_the_same_gold(undisturbed, tm
             process.wait()
         last = job(environment)
         assert last.returncode == 0, last.stdout[-3000:] + last.stderr
+        found = gold(environment)
+        for name in GOLD:
+            assert found[name] == undisturbed.gold[name], name
+
+
+# ---- the two engines
+
+ENGINE = os.environ.get("ENGINE") or "spark"
+OTHER = {"spark": "sail", "sail": "spark"}[ENGINE]
+
+
+def contents(environment: dict[str, str]) -> dict[str, list[tuple]]:
+    """Every row of silver's and gold's tables, and of the view that reads the source's exchange rates."""
+    names = "invoices countries rejected_invoices rejected_countries country_matches row_accounting exchange_rates"
+    tables = [f"silver.{name}" for name in names.split()]
+    return {table: sorted(query(environment, f"select * from {table}"), key=repr) for table in tables} | gold(environment)
+
+
+def test_a_lakehouse_opens_with_the_other_engine_and_stays_as_it_is(undisturbed):
+    before = contents(undisturbed.environment)
+    environment = undisturbed.environment | {"ENGINE": OTHER}
+    assert python("-m", "local_databricks", "down", env=environment).returncode == 0
+    try:
+        assert python("-m", "local_databricks", "up", env=environment).returncode == 0
+        assert OTHER in python("-m", "local_databricks", "status", env=environment).stdout.lower()
+        assert contents(environment) == before
+        again = job(environment)
+        assert again.returncode == 0, again.stdout[-3000:] + again.stderr
+        assert contents(environment) == before
+    finally:
+        python("-m", "local_databricks", "down", env=environment)
+        assert python("-m", "local_databricks", "up", env=undisturbed.environment).returncode == 0
+    assert contents(undisturbed.environment) == before
+
+
+def test_both_engines_build_the_same_gold(undisturbed, tmp_path):
+    with lakehouse(tmp_path / "lakehouse") as environment:
+        assert python("-m", "ingestion.demo_source", "up", "--invoices", str(INVOICES), env=environment).returncode == 0
+        done = job(environment | {"ENGINE": OTHER})
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr
         found = gold(environment)
         for name in GOLD:
             assert found[name] == undisturbed.gold[name], name
