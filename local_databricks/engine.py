@@ -167,6 +167,7 @@ class Engine(ABC):
     def stop(self) -> None:
         """End the engine; running statements are lost, committed tables are not."""
         self._stopping.set()
+        self._ready.clear()  # nobody shall ask it for anything any more
         self._kill()
         self._pid_file.unlink(missing_ok=True)
 

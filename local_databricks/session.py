@@ -53,7 +53,7 @@ class Session:
 
     def interrupt(self, tag: str) -> None:
         """Stop in the engine what a thread with this tag asked for."""
-        if client := self._client:
+        if (client := self._client) and self.engine.ready:
             try:
                 client.interrupt_tag(tag)
             except Exception as error:  # the session or the engine is gone, and with it the statement
