@@ -254,4 +254,6 @@ class Engine(ABC):
             before = words.tokens[first - 1].text.upper() if first else ""
             if parts[0].lower() == CATALOG and (len(parts) > 1 or before in _BEFORE_A_CATALOG):
                 changes[first, first + 1] = f"`{self.catalog}`"
+            elif parts[0].lower() == "current_catalog" and [t.text for t in words.tokens[first + 1 : first + 3]] == ["(", ")"]:
+                changes[first, first + 3] = f"'{CATALOG}'"
         return words.replaced(changes)

@@ -23,9 +23,7 @@ _DATE = (
     "[UNSUPPORTED_FEATURE] A date or time written in this way is not known to be read right by Sail; run it with ENGINE=spark."
 )
 _TOO_LARGE = "[NUMERIC_VALUE_OUT_OF_RANGE] A sum needs more than 38 digits, or nearly; ENGINE=spark tells. SQLSTATE: 22003"
-_NESTED = (
-    "[UNSUPPORTED_FEATURE] get_json_object() of an object or list is not known to be right on Sail; run it with ENGINE=spark."
-)
+_NESTED = "[UNSUPPORTED_FEATURE] get_json_object() of more than a plain value: run it with ENGINE=spark."
 _EXPONENT = (
     "[UNSUPPORTED_FEATURE] A text with an exponent as a decimal is not known to be right on Sail; run it with ENGINE=spark."
 )
@@ -573,9 +571,10 @@ class _Scope:
         return node
 
     def extract(self, node: exp.JSONExtractScalar) -> exp.Expression:
-        """An object or list comes out of Sail as it was written, out of Spark without its blanks."""
-        text = node.sql("spark")
-        nested = f"LEFT({text}, 1) IN ('{{', '[')"
+        """An object, list or fraction comes out of Sail as it was written, out of Spark without blanks and as a double."""
+        text, document = node.sql("spark"), node.this.sql("spark")
+        fraction = f"({text} RLIKE '^-?[0-9]+[.eE]' AND NOT {document} LIKE CONCAT('%\"', {text}, '\"%'))"
+        nested = f"LEFT({text}, 1) IN ('{{', '[') OR {fraction}"
         return parse_one(f"CASE WHEN {nested} THEN raise_error('{_NESTED}') ELSE {text} END", dialect="databricks")
 
     def seconds(self, node: exp.Anonymous) -> exp.Expression:
