@@ -14,7 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.repeat_builds import ROOT, clients
+
 STEPS = {
     "build from empty": ["build"],
     "warm build": ["build"],
@@ -39,10 +40,7 @@ def measure(engine: str, invoices: int) -> list[float]:
     try:
         call(*python, "ingestion.demo_source", "up", "--invoices", str(invoices), env=env)
         call(*python, "local_databricks", "up", env=env)
-        printed = subprocess.run(
-            [*python, "local_databricks", "env"], cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True
-        ).stdout
-        env |= dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
+        env = clients(env)
         url = subprocess.run(
             [*python, "ingestion.demo_source", "url"], cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True
         ).stdout.strip()

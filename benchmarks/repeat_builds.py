@@ -28,6 +28,13 @@ def call(command: list[str], environment: dict[str, str], log: Path) -> tuple[in
     return code, time.monotonic() - began
 
 
+def clients(environment: dict[str, str]) -> dict[str, str]:
+    """The environment with what the endpoint's clients need besides."""
+    command = [sys.executable, "-m", "local_databricks", "env"]
+    printed = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True).stdout
+    return environment | dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
+
+
 def main() -> int:
     """Run the rounds; returns the exit code."""
     parser = argparse.ArgumentParser(description="Full builds from an empty state, in a row.")
@@ -45,10 +52,7 @@ def main() -> int:
         try:
             call([*python, "ingestion.demo_source", "up", "--invoices", str(options.invoices)], env, log)
             first = call([*python, "ingestion.run"], env, log)
-            printed = subprocess.run(
-                [*python, "local_databricks", "env"], cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True
-            ).stdout
-            env |= dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
+            env = clients(env)
             warm = call([str(Path(sys.executable).parent / "dbt"), "build"], env, log) if options.warm else (0, 0.0)
             text = log.read_text()
             counts = re.findall(r"Done\. PASS=(\d+) WARN=(\d+) ERROR=(\d+) SKIP=(\d+)", text)

@@ -10,6 +10,8 @@ from deltalake.exceptions import TableNotFoundError
 from local_databricks.results import SqlError
 
 _SPARK = {"long": "bigint", "integer": "int", "short": "smallint", "byte": "tinyint"}
+#: Delta's words for the SQL types that it calls by another name.
+OF_SQL = {sql: name for name, sql in _SPARK.items()}
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def spark_type(kind: str | dict) -> str:
 
 def tree(kind: str) -> str:
     """A type as Spark's printed schemas name it, from its SQL words."""
-    return {sql: name for name, sql in _SPARK.items()}.get(kind, kind.split("<")[0])
+    return OF_SQL.get(kind, kind.split("<")[0])
 
 
 def columns(table: deltalake.DeltaTable) -> list[Column]:

@@ -549,11 +549,6 @@ class _Scope:
                 wrong = number is None or bool(d and number > d[1]) or (kind in ("float", "double") and number != 0)
             case exp.Typeof():
                 wrong = self.type(node.this).startswith("interval")
-            case exp.Substring():
-                start = (node.args.get("start") or exp.Literal.number(1)).sql()
-                wrong = not re.fullmatch(r"\d+" if node.args.get("length") else r"-?\d+", start)
-            case exp.Left() | exp.Right():
-                wrong = not re.fullmatch(r"\d+", node.expression.sql())
             case exp.Window():
                 spec = node.args.get("spec")
                 ranked = isinstance(node.this, (exp.Rank, exp.DenseRank, exp.RowNumber, exp.Lead, exp.Lag))
@@ -562,7 +557,7 @@ class _Scope:
                 wrong = (ranked and not node.args.get("order")) or (
                     by_range and any(isinstance(side, exp.Expression) for side in sides)
                 )
-            case exp.Concat() | exp.ConcatWs():
+            case exp.Concat():
                 wrong = any(self._maybe(part) in ("float", "double") for part in node.expressions)
             case _:
                 wrong = False
@@ -595,36 +590,27 @@ class _Scope:
             node.set("this", _cast(node.this.copy(), "TIMESTAMP"))
         return node
 
-    def number(self, node: exp.Cast) -> exp.Expression:
-        """Sail reads no exponent in a text that is cast to a decimal."""
+    def cast(self, node: exp.Cast) -> exp.Expression:
+        """Sail reads some texts otherwise that are cast to a date, a time or a decimal: a value in doubt is an error."""
         source, target = self._maybe(node.this) or "", node.to.this
         if source in ("float", "double") and target in exp.DataType.TEXT_TYPES:
             raise refuse(f"A {source} as text")
         if _family(source) == "number" and target == exp.DataType.Type.DATE:
             raise SqlError("DATATYPE_MISMATCH", f"{source} cannot be cast to DATE.")
-        if source in ("string", "") and target in _DATE_TEXTS:
-            text, (good, suspicious) = node.this.sql("spark"), _DATE_TEXTS[target]
-            cast = "TRY_CAST" if isinstance(node, exp.TryCast) else "CAST"
-            kind, plain = node.to.sql("spark"), f"CAST({text} AS STRING)"
-            return (
-                parse_one(
-                    f"{cast}(CASE WHEN {plain} RLIKE '{suspicious}' AND NOT {plain} RLIKE '{good}' THEN raise_error('{_DATE}')"
-                    f" ELSE {text} END AS {kind})",
-                    dialect="databricks",
-                )
-                if source or not isinstance(node.this, exp.Literal)
-                else node
-            )
-        if node.to.this == exp.DataType.Type.DECIMAL and self._maybe(node.this) in ("string", None):
-            text, kind = node.this.sql("spark"), node.to.sql("spark")
-            cast = "TRY_CAST" if isinstance(node, exp.TryCast) else "CAST"
-            return parse_one(
-                f"{cast}(CASE WHEN CAST({text} AS STRING) RLIKE '^ *[+-]?[0-9.]+[eE][+-]?[0-9]+ *$' THEN"
-                f" raise_error('{_EXPONENT}')"
-                f" ELSE {text} END AS {kind})",
-                dialect="databricks",
-            )
-        return node
+        text, kind = node.this.sql("spark"), node.to.sql("spark")
+        plain = f"CAST({text} AS STRING)"
+        if source not in ("string", ""):
+            return node
+        if target in _DATE_TEXTS:
+            good, suspicious = _DATE_TEXTS[target]
+            doubt, error = f"{plain} RLIKE '{suspicious}' AND NOT {plain} RLIKE '{good}'", _DATE
+        elif target == exp.DataType.Type.DECIMAL:
+            doubt, error = f"{plain} RLIKE '^ *[+-]?[0-9.]+[eE][+-]?[0-9]+ *$'", _EXPONENT
+        else:
+            return node
+        cast = "TRY_CAST" if isinstance(node, exp.TryCast) else "CAST"
+        guarded = f"CASE WHEN {doubt} THEN raise_error('{error}') ELSE {text} END"
+        return parse_one(f"{cast}({guarded} AS {kind})", dialect="databricks")
 
     def json(self, node: exp.Expression) -> exp.Expression:
         """to_json of a struct that is made in place, field by field: Sail writes decimals and timestamps in its own way."""
@@ -763,9 +749,8 @@ _BY_TYPE = {
     exp.LTE: _Scope.compare, exp.NullSafeEQ: _Scope.compare, exp.In: _Scope.compare, exp.Between: _Scope.compare,
     exp.DateDiff: _Scope.integer, exp.Case: _Scope.mixed, exp.If: _Scope.mixed, exp.Coalesce: _Scope.mixed,
     exp.Least: _Scope.mixed, exp.Greatest: _Scope.mixed, exp.Array: _Scope.mixed, exp.TimestampTrunc: _Scope.truncate,
-    exp.DateTrunc: _Scope.truncate, exp.Ordered: _Scope.order,
-    exp.Cast: _Scope.number, exp.TryCast: _Scope.number, exp.JSONFormat: _Scope.json,
+    exp.Ordered: _Scope.order,
+    exp.Cast: _Scope.cast, exp.TryCast: _Scope.cast, exp.JSONFormat: _Scope.json,
     exp.JSONExtractScalar: _Scope.extract, exp.Anonymous: _Scope.seconds, exp.Round: _Scope.refused,
-    exp.Typeof: _Scope.refused, exp.Substring: _Scope.refused, exp.Left: _Scope.refused, exp.Right: _Scope.refused,
-    exp.Window: _Scope.refused, exp.Concat: _Scope.refused, exp.ConcatWs: _Scope.refused,
+    exp.Typeof: _Scope.refused, exp.Window: _Scope.refused, exp.Concat: _Scope.refused,
 }  # fmt: skip

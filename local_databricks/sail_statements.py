@@ -28,7 +28,6 @@ from local_databricks.statements import create as create_view
 from local_databricks.words import Words
 
 _STATEMENT = "local_databricks.statement"
-_DELTA = {"bigint": "long", "int": "integer", "smallint": "short", "tinyint": "byte"}
 
 
 # ---- types
@@ -64,8 +63,8 @@ def delta_type(kind: exp.DataType | str) -> str | dict:
         case "varchar" | "char" | "nchar" | "nvarchar":
             raise refuse(f"A column of type {kind.sql('databricks')}")
     name = kind.sql("databricks").lower()
-    name = _DELTA.get(name, name)
-    if name not in (*_DELTA.values(), "string", "float", "double", "boolean", "binary", "date"):
+    name = delta.OF_SQL.get(name, name)
+    if name not in (*delta.OF_SQL.values(), "string", "float", "double", "boolean", "binary", "date"):
         raise SqlError("DATATYPE_MISMATCH", f"A column cannot have the type {name.upper()}.")
     return name
 
@@ -77,11 +76,6 @@ def _field(name: str, kind: exp.DataType | str, nullable: bool = True, comment: 
 
 def _schema(fields: list[dict]) -> deltalake.Schema:
     return deltalake.Schema.from_json(json.dumps({"type": "struct", "fields": fields}))
-
-
-def _columns(session: Session, query: str) -> list[tuple[str, str]]:
-    """The names and SQL types of a query's columns; nothing is run."""
-    return session.describe(query)
 
 
 def _rows(session: Session, query: str, schema: deltalake.Schema) -> pa.Table:
@@ -131,6 +125,13 @@ def _writable(relation: Relation) -> deltalake.DeltaTable:
     return table
 
 
+def _check_properties(properties: dict[str, str]) -> None:
+    """Raises SqlError for a property that switches on what delta-rs does not have."""
+    for name in properties:
+        if name.startswith("delta.feature.") or "columnMapping" in name:
+            raise refuse(f"TBLPROPERTIES ('{name}')")
+
+
 # ---- creating
 
 
@@ -165,14 +166,13 @@ def create_table(session: Session, words: Words) -> Result:
             raise refuse(f"CREATE TABLE … {words.word()}")
     words.take("AS")
     query = words.rest()
-    if unknown := [name for name in properties if name.startswith("delta.feature.") or "columnMapping" in name]:
-        raise refuse(f"TBLPROPERTIES ('{unknown[0]}')")
+    _check_properties(properties)
     existing, stays = place(session, key, "TABLE", keep, replaces)
     if stays:
         return Result.of(NOTHING)
     rows = None
     if query:
-        columns = _columns(session, query)
+        columns = session.describe(query)
         if fields:
             raise refuse("CREATE TABLE with columns AS a query")
         fields = [_field(name, kind) for name, kind in columns]
@@ -259,15 +259,15 @@ def create(session: Session, words: Words) -> Result:
 
 
 def insert(session: Session, words: Words) -> Result:
-    """INSERT INTO | OVERWRITE [TABLE] name [PARTITION …] [BY NAME | (columns)] query, and INSERT INTO name REPLACE WHERE."""
+    """INSERT INTO | OVERWRITE [TABLE] name [BY NAME | (columns)] query."""
     overwrites = words.take("OVERWRITE")
     if not overwrites:
         words.need("INTO")
     words.take("TABLE")
     key = words.relation(session.schema)
     relation = _table(session, key)
-    targets = delta.columns(_writable(relation))
-    partitions = delta.open_table(relation.location).metadata().partition_columns
+    table = _writable(relation)
+    targets, partitions = delta.columns(table), table.metadata().partition_columns
     predicate, by_name, chosen = None, False, targets
     if words.peek("PARTITION"):
         raise refuse("INSERT … PARTITION")
@@ -283,25 +283,23 @@ def insert(session: Session, words: Words) -> Result:
     if words.take("REPLACE", "WHERE"):
         raise refuse("INSERT … REPLACE WHERE")
     query = words.rest()
-    sources = _columns(session, query)
+    sources = session.describe(query)
     if by_name:
         chosen = [_named(key, targets, name) for name, _ in sources]
-    if len(sources) != len(chosen) or (not by_name and chosen is targets and len(sources) != len(targets)):
+    if len(sources) != len(chosen):
         raise SqlError(
             "INSERT_COLUMN_ARITY_MISMATCH.NOT_ENOUGH_DATA_COLUMNS" if len(sources) < len(chosen)
             else "INSERT_COLUMN_ARITY_MISMATCH.TOO_MANY_DATA_COLUMNS",
             f"Cannot write to {text_of(key)}: the table has {len(chosen)} columns, the data {len(sources)}.",
         )  # fmt: skip
-    unique = [(f"_{i}", kind) for i, (_, kind) in enumerate(sources)]
     given = {target.name: (f"_{i}", kind) for i, ((_, kind), target) in enumerate(zip(sources, chosen, strict=True))}
     rest = [given.get(target.name) for target in targets]
-    aliases = ", ".join(f"`{name}`" for name, _ in unique)
+    aliases = ", ".join(f"`_{i}`" for i in range(len(sources)))
     parts = [
         f"CAST(NULL AS {t.type}) AS `{t.name}`" if source is None
         else f"CAST(`{source[0]}` AS {t.type}) AS `{t.name}`" if source[1] != t.type else f"`{source[0]}` AS `{t.name}`"
         for t, source in zip(targets, rest, strict=True)
     ]  # fmt: skip
-    table = delta.open_table(relation.location)
     rows = _rows(session, f"SELECT {', '.join(parts)} FROM ({query}) AS _source({aliases})", table.schema())
     mode = "overwrite" if overwrites else "append"
     if overwrites and partitions and session.setting("spark.sql.sources.partitionOverwriteMode", "static").lower() == "dynamic":
@@ -372,11 +370,7 @@ def _assignments(words: Words, alias: str, until: tuple[str, ...]) -> dict[str, 
         if before and before != [alias.lower()]:
             raise refuse(f"SET {'.'.join([*before, name])} = …")
         words.need("=")
-        start, depth = words.at, 0
-        while not words.done and (depth or not (words.peek(",") or any(map(words.peek, until)))):
-            depth += {"(": 1, ")": -1, "CASE": 1, "END": -1}.get(words.word(), 0)
-            words.at += 1
-        found[name] = words.sql[words.tokens[start].start : words.tokens[words.at - 1].end + 1]
+        found[name] = _until(words, (",", *until))
         if not words.take(","):
             return found
 
@@ -407,13 +401,6 @@ def update(session: Session, words: Words) -> Result:
     )
 
 
-def _list(expressions: Iterable[str]) -> str:
-    return ", ".join(f"{text} AS `_{i}`" for i, text in enumerate(expressions))
-
-
-_CLAUSES = ("WHEN",)
-
-
 def merge(session: Session, words: Words) -> Result:
     """MERGE INTO target USING source ON … WHEN …, as the query of the rows that the target holds afterwards."""
     if words.take("WITH"):
@@ -433,7 +420,7 @@ def merge(session: Session, words: Words) -> Result:
         source = words.sql[words.tokens[start].start : words.tokens[words.at - 1].end + 1]
         source_name = _alias(words, ("ON",)) or name[-1]
     words.need("ON")
-    on = _until_clause(words)
+    on = _until(words, ("WHEN",))
     matched, unmatched, lost = [], [], []
     while words.take("WHEN"):
         negative = words.take("NOT")
@@ -447,7 +434,7 @@ def merge(session: Session, words: Words) -> Result:
     words.end()
     targets = delta.columns(delta.open_table(relation.location))
     names = [t.name for t in targets]
-    source_columns = {name.lower(): kind for name, kind in _columns(session, f"SELECT * FROM {source} AS `{source_name}`")}
+    source_columns = {name.lower(): kind for name, kind in session.describe(f"SELECT * FROM {source} AS `{source_name}`")}
     t = f"`{relation.schema}`.`{relation.name}` AS `{target}`"
     s = f"{source} AS `{source_name}`"
     both = f"{t} INNER JOIN {s} ON {on}"
@@ -462,7 +449,7 @@ def merge(session: Session, words: Words) -> Result:
             _named(relation.key, targets, name)
         return sets
 
-    def changed(clauses: list, relation_text: str) -> tuple[str, str]:
+    def changed(clauses: list) -> tuple[str, str]:
         """The SELECT list for rows that clauses may update, and the condition under which one of them deletes a row."""
         columns = {name: [] for name in names}
         deletes, before = [], []
@@ -495,9 +482,9 @@ def merge(session: Session, words: Words) -> Result:
                 "DELTA_MULTIPLE_SOURCE_ROW_MATCHING_TARGET_ROW_IN_MERGE",
                 "Cannot perform Merge as multiple source rows matched and attempted to modify the same target row.",
             )
-        list_m, deletes_m = changed(matched, both)
+        list_m, deletes_m = changed(matched)
         only_target = f"{t} LEFT ANTI JOIN {s} ON {on}"
-        list_l, deletes_l = changed(lost, only_target)
+        list_l, deletes_l = changed(lost)
         plain = ", ".join(f"`{target}`.`{name}`" for name in names)
         pieces = [
             f"SELECT {list_m} FROM {both} WHERE ({any_matched}) AND NOT COALESCE({deletes_m}, false)",
@@ -531,15 +518,12 @@ def _count(session: Session, relation: str) -> int:
 
 
 def _until(words: Words, stops: tuple[str, ...]) -> str:
+    """The text up to the first of these words that stands in no parentheses and no CASE."""
     start, depth = words.at, 0
     while not words.done and (depth or not any(map(words.peek, stops))):
         depth += {"(": 1, ")": -1, "CASE": 1, "END": -1}.get(words.word(), 0)
         words.at += 1
     return words.sql[words.tokens[start].start : words.tokens[words.at - 1].end + 1]
-
-
-def _until_clause(words: Words) -> str:
-    return _until(words, ("WHEN",))
 
 
 def _action(words: Words, alias: str) -> tuple[str, dict[str, str] | None]:
@@ -590,8 +574,7 @@ def alter(session: Session, words: Words) -> Result:
         table.alter.drop_constraint(words.name()[0], raise_if_not_exists=not optional)
     elif words.take("SET", "TBLPROPERTIES"):
         properties = words.properties()
-        if unknown := [name for name in properties if name.startswith("delta.feature.") or "columnMapping" in name]:
-            raise refuse(f"TBLPROPERTIES ('{unknown[0]}')")
+        _check_properties(properties)
         table.alter.set_table_properties(properties, raise_if_not_exists=False)
     elif words.take("CHANGE", "COLUMN") or words.take("ALTER", "COLUMN") or words.take("CHANGE") or words.take("ALTER"):
         column = _named(key, delta.columns(table), words.name()[-1])
