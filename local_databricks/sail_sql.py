@@ -8,6 +8,7 @@ analyzes a query without running it, a scope at a time.
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 
 from sqlglot import exp, parse_one
 from sqlglot.dialects.databricks import Databricks
@@ -117,13 +118,24 @@ def to_sail(sql: str, catalog: str, analyze: Analyze) -> str:
         if column.catalog.lower() == CATALOG:
             column.set("catalog", exp.to_identifier(catalog, quoted=True))
     tree = tree.transform(_by_form)
-    for select in reversed(list(tree.find_all(exp.Select))):  # inner scopes first, so that outer ones see them rewritten
-        _Scope(select, analyze).rewrite()
-    return _text(tree)
+    named: dict[int, str] = {}
+    for select in _scopes(tree):
+        _Scope(select, analyze, named).rewrite()
+    return _text(tree, copy=False)
 
 
-def _text(node: exp.Expression) -> str:
-    return node.sql(dialect="spark", comments=False, normalize_functions="lower")
+def _text(node: exp.Expression, copy: bool = True) -> str:
+    """copy: leave the node usable; sqlglot changes what it writes."""
+    return node.sql(dialect="spark", comments=False, normalize_functions="lower", copy=copy)
+
+
+def _scopes(node: exp.Expression) -> Iterator[exp.Select]:
+    """Every SELECT after all that it reads, so that it sees them rewritten."""
+    with_ = node.args.get("with_")
+    for child in [*([with_] if with_ else []), *(child for child in node.iter_expressions() if child is not with_)]:
+        yield from _scopes(child)
+    if isinstance(node, exp.Select):
+        yield node
 
 
 def _syntax_error(sql: str, error: Exception) -> SqlError:
@@ -191,10 +203,10 @@ def _by_form(node: exp.Expression) -> exp.Expression:
 
 
 class _Scope:
-    """One SELECT, in which what depends on types is rewritten."""
+    """One SELECT, in which what depends on types is rewritten. `named`: the texts of the named queries (WITH) so far, by id."""
 
-    def __init__(self, select: exp.Select, analyze: Analyze):
-        self.select, self._analyze = select, analyze
+    def __init__(self, select: exp.Select, analyze: Analyze, named: dict[int, str]):
+        self.select, self._analyze, self._named = select, analyze, named
         self._known: dict[str, str] = {}
 
     def _own(self) -> Iterator[exp.Expression]:
@@ -205,7 +217,7 @@ class _Scope:
             if node is not self.select:
                 yield node
             for key, child in node.args.items():
-                if key in ("with", "with_", "from", "from_") and node is self.select:
+                if key in ("with_", "from_") and node is self.select:
                     continue
                 for part in child if isinstance(child, list) else [child]:
                     if isinstance(part, exp.Expression) and not isinstance(part, (exp.Query, exp.CTE)):
@@ -232,7 +244,7 @@ class _Scope:
                 projection, (exp.Mod, exp.Filter, exp.Between, exp.In, exp.Is, exp.Not)
             ):  # all of one name to Sail
                 try:
-                    [(name, _)] = self._analyze(_text(self._query([projection.copy()])))
+                    [(name, _)] = self._analyze(self._query([_text(projection)]))
                 except Exception:  # a generator, say
                     continue
             projection.replace(exp.alias_(projection.copy(), name, quoted=True))
@@ -241,36 +253,31 @@ class _Scope:
         texts = sorted({leaf.sql("spark") for leaf in leaves})
         if not texts:
             return
-        named = [exp.alias_(parse_one(text, dialect="databricks"), f"c{i}") for i, text in enumerate(texts)]
-        query = self._query(named)
         try:
-            kinds = [kind for _, kind in self._analyze(query.sql("spark", comments=False))]
+            kinds = [kind for _, kind in self._analyze(self._query([f"{text} AS c{i}" for i, text in enumerate(texts)]))]
             self._known |= dict(zip(texts, kinds, strict=True))
         except Exception:  # a correlated query, say: what depends on these types is then refused
             return
 
-    def _query(self, projections: list[exp.Expression]) -> exp.Select:
+    def _query(self, projections: list[str]) -> str:
         """SELECT the projections from what this SELECT reads, row by row."""
-        query = exp.Select(expressions=projections)
-        for key in ("from", "from_", "joins", "laterals"):
-            value = self.select.args.get(key)
-            if value:
-                query.set(key, [v.copy() for v in value] if isinstance(value, list) else value.copy())
-        ctes = []
+        reads = [
+            self.select.args.get("from_"),
+            *(self.select.args.get("joins") or []),
+            *(self.select.args.get("laterals") or []),
+        ]
+        named: list[exp.CTE] = []
         scope = self.select
         while scope is not None:  # the named queries that this one sees
-            with_ = scope.args.get("with") or scope.args.get("with_")
-            if with_:
-                seen = []
-                for cte in with_.expressions:
-                    if cte is self.select or any(parent is cte for parent in _parents(self.select)):
-                        break
-                    seen.append(cte.copy())
-                ctes = seen + ctes
+            if with_ := scope.args.get("with_"):
+                inside = {id(self.select), *map(id, _parents(self.select))}
+                named = [*takewhile(lambda cte, inside=inside: id(cte) not in inside, with_.expressions), *named]
             scope = scope.parent
-        if ctes:
-            query.set("with_" if "with_" in exp.Select.arg_types else "with", exp.With(expressions=ctes))
-        return query
+        for cte in named:
+            if id(cte) not in self._named:
+                self._named[id(cte)] = _text(cte)
+        with_text = f"WITH {', '.join(self._named[id(cte)] for cte in named)} " if named else ""
+        return " ".join([f"{with_text}SELECT {', '.join(projections)}", *(_text(part) for part in reads if part)])
 
     def _expand_stars(self) -> None:
         """`* EXCEPT (…)`, which Sail does not parse, as the columns that it means."""
@@ -283,7 +290,7 @@ class _Scope:
                 continue
             table = star.args.get("table") if isinstance(star, exp.Column) else None
             whole = exp.Column(this=exp.Star(), table=table.copy()) if table else exp.Star()
-            names = [name for name, _ in self._analyze(self._query([whole]).sql("spark", comments=False))]
+            names = [name for name, _ in self._analyze(self._query([_text(whole)]))]
             dropped = {name.name.lower() for name in without}
             if len({name.lower() for name in names}) < len(names):
                 raise refuse(f"{star.sql('databricks')[:60]!r} where two columns have one name")
@@ -618,7 +625,7 @@ class _Scope:
             raise refuse("to_json() of what is no struct(…)")
         pieces, fields = [], node.this.expressions
         if [type(field) for field in fields] == [exp.Star]:
-            found = self._analyze(self._query([exp.Star()]).sql("spark", comments=False))
+            found = self._analyze(self._query(["*"]))
             fields = [exp.column(exp.to_identifier(name, quoted=True)) for name, _ in found]
             self._known |= {field.sql("spark"): kind for field, (_, kind) in zip(fields, found, strict=True)}
         for field in fields:

@@ -13,11 +13,13 @@ import deltalake
 import pyarrow as pa
 import sqlglot
 from deltalake.exceptions import CommitFailedError, DeltaError
+from pyspark.sql.connect.plan import CreateView, LocalRelation
 from sqlglot import exp
+from sqlglot.tokens import TokenType
 
 from local_databricks import delta
 from local_databricks.catalog import Name, Relation
-from local_databricks.results import NOTHING, Result, SqlError
+from local_databricks.results import NOTHING, Result, SqlError, run
 from local_databricks.sail_sql import refuse
 from local_databricks.session import Session
 from local_databricks.settings import RUNTIME_VERSION
@@ -28,6 +30,7 @@ from local_databricks.statements import create as create_view
 from local_databricks.words import Words
 
 _STATEMENT = "local_databricks.statement"
+_LITERALS = "local_databricks_literals"  # the temporary view of an INSERT's VALUES
 
 
 # ---- types
@@ -78,9 +81,9 @@ def _schema(fields: list[dict]) -> deltalake.Schema:
     return deltalake.Schema.from_json(json.dumps({"type": "struct", "fields": fields}))
 
 
-def _rows(session: Session, query: str, schema: deltalake.Schema) -> pa.Table:
-    """The rows of a query, which has as many columns as the schema, in its Arrow types."""
-    table = session.run(Words(query)).table()
+def _rows(session: Session, adapted: str, schema: deltalake.Schema) -> pa.Table:
+    """The rows of a query in Sail's words, which has as many columns as the schema, in its Arrow types."""
+    table = run(session.client(), adapted).table()
     target = pa.schema(schema.to_arrow())
     arrays = [column.cast(field.type) for column, field in zip(table.columns, target, strict=True)]
     # nulls where there must be none are found by delta-rs, which names the constraint
@@ -172,11 +175,11 @@ def create_table(session: Session, words: Words) -> Result:
         return Result.of(NOTHING)
     rows = None
     if query:
-        columns = session.describe(query)
         if fields:
             raise refuse("CREATE TABLE with columns AS a query")
-        fields = [_field(name, kind) for name, kind in columns]
-        rows = _rows(session, query, _schema(fields))
+        adapted = session.adapt(Words(query))
+        fields = [_field(name, kind) for name, kind in session.analyze(adapted)]
+        rows = _rows(session, adapted, _schema(fields))
     if fields is None and given:
         return _register(session, key, path_of(given))
     with session.catalog.lock(key):
@@ -283,7 +286,12 @@ def insert(session: Session, words: Words) -> Result:
     if words.take("REPLACE", "WHERE"):
         raise refuse("INSERT … REPLACE WHERE")
     query = words.rest()
-    sources = session.describe(query)
+    if literals := _literals(words):
+        view = CreateView(LocalRelation(literals), _LITERALS, is_global=False, replace=True)
+        session.client().execute_command(view.command(session.client()))
+        query = f"SELECT * FROM {_LITERALS}"
+    adapted = session.adapt(Words(query))
+    sources = session.analyze(adapted)
     if by_name:
         chosen = [_named(key, targets, name) for name, _ in sources]
     if len(sources) != len(chosen):
@@ -292,15 +300,19 @@ def insert(session: Session, words: Words) -> Result:
             else "INSERT_COLUMN_ARITY_MISMATCH.TOO_MANY_DATA_COLUMNS",
             f"Cannot write to {text_of(key)}: the table has {len(chosen)} columns, the data {len(sources)}.",
         )  # fmt: skip
-    given = {target.name: (f"_{i}", kind) for i, ((_, kind), target) in enumerate(zip(sources, chosen, strict=True))}
-    rest = [given.get(target.name) for target in targets]
-    aliases = ", ".join(f"`_{i}`" for i in range(len(sources)))
-    parts = [
-        f"CAST(NULL AS {t.type}) AS `{t.name}`" if source is None
-        else f"CAST(`{source[0]}` AS {t.type}) AS `{t.name}`" if source[1] != t.type else f"`{source[0]}` AS `{t.name}`"
-        for t, source in zip(targets, rest, strict=True)
-    ]  # fmt: skip
-    rows = _rows(session, f"SELECT {', '.join(parts)} FROM ({query}) AS _source({aliases})", table.schema())
+    if [(target.name, target.type) for target in targets] != [
+        (t.name, kind) for t, (_, kind) in zip(chosen, sources, strict=True)
+    ]:
+        given = {target.name: (f"_{i}", kind) for i, ((_, kind), target) in enumerate(zip(sources, chosen, strict=True))}
+        rest = [given.get(target.name) for target in targets]
+        aliases = ", ".join(f"`_{i}`" for i in range(len(sources)))
+        parts = [
+            f"CAST(NULL AS {t.type}) AS `{t.name}`" if source is None
+            else f"CAST(`{source[0]}` AS {t.type}) AS `{t.name}`" if source[1] != t.type else f"`{source[0]}` AS `{t.name}`"
+            for t, source in zip(targets, rest, strict=True)
+        ]  # fmt: skip
+        adapted = session.adapt(Words(f"SELECT {', '.join(parts)} FROM ({query}) AS _source({aliases})"))
+    rows = _rows(session, adapted, table.schema())
     mode = "overwrite" if overwrites else "append"
     if overwrites and partitions and session.setting("spark.sql.sources.partitionOverwriteMode", "static").lower() == "dynamic":
         predicate = _of_partitions(rows, partitions)
@@ -309,6 +321,33 @@ def insert(session: Session, words: Words) -> Result:
     if rows.num_rows or overwrites:
         _commit(relation.location, rows, "WRITE", mode=mode, **({"predicate": predicate} if predicate else {}))
     return _affected(rows.num_rows)
+
+
+def _literals(words: Words) -> pa.Table | None:
+    """VALUES of nothing but strings and NULL, as a seed has thousands of; None for anything else, which is Sail's to read."""
+    if not words.take("VALUES"):
+        return None
+    rows, tokens = [], words.tokens
+    kinds = {TokenType.STRING, TokenType.NULL}
+    while words.take("("):
+        row, separator = [], TokenType.COMMA
+        while separator == TokenType.COMMA and words.at + 1 < len(tokens):
+            value, separator = tokens[words.at], tokens[words.at + 1].token_type
+            if value.token_type not in kinds:
+                return None
+            row.append(value.text if value.token_type == TokenType.STRING else None)
+            words.at += 2
+        rows.append(row)
+        if separator != TokenType.R_PAREN:
+            return None
+        if not words.take(","):
+            break
+    else:
+        return None
+    columns = list(zip(*rows, strict=False))
+    if not words.done or len({len(row) for row in rows}) > 1 or any(set(column) == {None} for column in columns):
+        return None
+    return pa.table([pa.array(column, pa.string()) for column in columns], [f"col{i + 1}" for i in range(len(columns))])
 
 
 def _named(key: Name, targets: list[delta.Column], name: str) -> delta.Column:
@@ -339,7 +378,7 @@ def _replace(session: Session, relation: Relation, statement: str, query: str, a
         table = _writable(relation)
         [count] = session.run(Words(affected)).table().to_pylist()[0].values()
         if count:
-            _commit(table, _rows(session, query, table.schema()), statement, mode="overwrite")
+            _commit(table, _rows(session, session.adapt(Words(query)), table.schema()), statement, mode="overwrite")
     return _affected(count or 0)
 
 
@@ -434,7 +473,8 @@ def merge(session: Session, words: Words) -> Result:
     words.end()
     targets = delta.columns(delta.open_table(relation.location))
     names = [t.name for t in targets]
-    source_columns = {name.lower(): kind for name, kind in session.describe(f"SELECT * FROM {source} AS `{source_name}`")}
+    everything = session.adapt(Words(f"SELECT * FROM {source} AS `{source_name}`"))
+    source_columns = {name.lower() for name, _ in session.analyze(everything)}
     t = f"`{relation.schema}`.`{relation.name}` AS `{target}`"
     s = f"{source} AS `{source_name}`"
     both = f"{t} INNER JOIN {s} ON {on}"
@@ -506,7 +546,7 @@ def merge(session: Session, words: Words) -> Result:
             pieces.append(f"SELECT {', '.join(parts)} FROM {only_source} WHERE {where}")
             inserted += _count(session, f"{only_source} WHERE {where}")
         if changes + inserted:
-            rows = _rows(session, " UNION ALL ".join(pieces), table.schema())
+            rows = _rows(session, session.adapt(Words(" UNION ALL ".join(pieces))), table.schema())
             _commit(table, rows, "MERGE", mode="overwrite")
     counts = {"num_affected_rows": changes + inserted, "num_updated_rows": changes - deleted, "num_deleted_rows": deleted,
               "num_inserted_rows": inserted}  # fmt: skip

@@ -76,23 +76,19 @@ class Session:
 
         instead: makes the statement that is run of the adapted one.
         """
-        client = self.client()
+        sql = self.adapt(words, told)
+        return run(self.client(), instead(sql) if instead else sql)
+
+    def adapt(self, words: Words, told: bool = False) -> str:
+        """A statement in the engine's words, after telling it (if it was not told) what the statement names."""
         if not told:
             self.tell(words.parts(), self.schema)
         if self.catalog.has_schema(self.schema):  # Databricks lets a session start in a schema that does not exist yet
             self._use(self.schema)
-        sql = self.engine.adapt(words, self.analyze)
-        return run(client, instead(sql) if instead else sql)
-
-    def describe(self, query: str) -> list[tuple[str, str]]:
-        """The names and SQL types of a query's columns; the engine analyzes it and does not run it."""
-        words = Words(query)
-        self.tell(words.parts(), self.schema)
-        self._use(self.schema)
-        return self.analyze(self.engine.adapt(words, self.analyze))
+        return self.engine.adapt(words, self.analyze)
 
     def analyze(self, sql: str) -> list[tuple[str, str]]:
-        """The same of a query in the engine's words."""
+        """The names and SQL types of the columns of a query in the engine's words; the engine does not run it."""
         client = self.client()
         plan = SQL(sql, [], {}, []).to_proto(client)
         return [(field.name, field.dataType.simpleString()) for field in client.schema(plan)]

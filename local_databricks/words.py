@@ -4,6 +4,7 @@ What is not understood stays as it was written: only the tokens that must differ
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from sqlglot.dialects.databricks import Databricks
 from sqlglot.errors import TokenError
@@ -21,15 +22,20 @@ class _Tokenizer(Databricks.Tokenizer):
     STRING_ESCAPES = ["\\", "'", '"']  # a doubled quote is one too
 
 
+@lru_cache(maxsize=32)  # a statement and what stands in it pass several hands
+def _tokens(sql: str) -> list[Token]:
+    try:
+        return [t for t in _Tokenizer(dialect=Databricks).tokenize(sql) if t.token_type != TokenType.SEMICOLON]
+    except TokenError:  # the engine says best what is wrong
+        return []
+
+
 class Words:
     """A cursor over a statement's tokens. `peek` and `take` compare key words; a quoted name is never one."""
 
     def __init__(self, sql: str):
         self.sql, self.at = sql, 0
-        try:
-            self.tokens: list[Token] = [t for t in _Tokenizer().tokenize(sql) if t.token_type != TokenType.SEMICOLON]
-        except TokenError:  # the engine says best what is wrong
-            self.tokens = []
+        self.tokens: list[Token] = _tokens(sql)
 
     def word(self, ahead: int = 0) -> str:
         """The key word that comes next, in upper case; empty where a string, a quoted name or nothing comes."""
