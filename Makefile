@@ -83,5 +83,5 @@ $(INSTALLED): requirements.lock
 	  $(PY) -m pip install --quiet --disable-pip-version-check uv || { echo "Packages cannot be downloaded from the Python package index; check the network or proxy." >&2; exit 1; }; \
 	  uv=.venv/bin/uv; fi || exit 1; \
 	echo "Installing packages into .venv"; \
-	"$$uv" pip sync --quiet --python $(PY) requirements.lock || { echo "Installing the packages failed (see above); run again when the network, proxy or disk is well." >&2; exit 1; }; \
+	"$$uv" pip sync --quiet --compile-bytecode --python $(PY) requirements.lock || { echo "Installing the packages failed (see above); run again when the network, proxy or disk is well." >&2; exit 1; }; \
 	touch $(INSTALLED); echo "Environment ready after $$(($$(date +%s) - begin)) s"

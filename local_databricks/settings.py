@@ -109,6 +109,7 @@ class Settings:
     def client_environment(self) -> dict[str, str]:
         """The variables from which dbt's profile, the ingestion and other clients learn how to connect."""
         return {
+            "DBT_TARGET": "local",
             "LAKEHOUSE_HOME": str(self.home),
             # dbt reads these before it renders Jinja in dbt_project.yml, so a moved lakehouse must be told this way
             "DBT_TARGET_PATH": str(self.home / "dbt" / "target"),

@@ -1384,6 +1384,13 @@ CASES["What dbt and its packages send"] = [
         "insert into {t} (id, at, n, flag, text) values ('model.x', '2024-01-01 00:00:00', 5, True, 'It\\'s {\"a\":"
         " \\\"b\\\\\\\\n\\\"}'), ('y', NULL, NULL, NULL, NULL)"], "select text from {t} where n = 5",
         ['It\'s {"a": "b\\\\n"}']),
+    script("seed: insert of strings", ["create table {t} (d date, n decimal(10,2), i int, text string)",
+        "insert overwrite {t} values ('2024-02-29','1.50','7','a\\tb\\\\n'),(NULL,NULL,'8','it\\'s \"x\"')"],
+        "select * from {t}", [(day("2024-02-29"), D("1.50"), 7, "a\tb\\n"), (None, None, 8, 'it\'s "x"')]),
+    script_fails("seed: a string that is no date", ["create table {t} (d date)"], "insert into {t} values ('2024-02-30')",
+        "CAST_INVALID_INPUT", "22018"),
+    script("comment with escapes", ["create table {t} (a int comment 'one\\ntwo \\'three\\'')"], "describe {t}",
+        [("a", "int", "one\ntwo 'three'")]),
     row("elementary: time buckets", "select cast(date_trunc('day', timestampadd(day, -1 * 2, cast('2024-03-01 10:00:00' as"
         " timestamp))) as timestamp), cast(timestampadd(hour, 24, cast('2024-02-28' as timestamp)) as string),"
         " date_format(cast('2024-03-01 10:00:00' as timestamp), 'yyyy-MM-dd HH:mm:ss')", (at("2024-02-28"), "2024-02-29"
@@ -1397,6 +1404,9 @@ CASES["What dbt and its packages send"] = [
         " rows between unbounded preceding and current row) as training_avg, stddev(v) over (partition by 1 order by id rows"
         " between unbounded preceding and current row) as training_stddev from values (1, 1D), (2, 1D), (3, 4D) as t(id, v))"
         " order by id", [(1, None), (2, 0.0), (3, 1.1547)]),
+    row("project: types of named queries", "with a as (select cast(size(array(1, 2)) as int) as n, avg(v) as m, sum(v) as s from"
+        " values (1.10), (2.25) as t(v)), b as (select n * 2 as n, m / 3 as m, s + 1 as s from a) select n, m, s + n from b",
+        (4, D("0.55833333"), D("8.35")), "INT DECIMAL(9,8) DECIMAL(15,2)"),
     row("project: array of reasons", "select array_compact(array(case when true then 'missing' end, case when false then 'x'"
         " end)) as reasons, size(array_compact(array(case when false then 'x' end))), to_json(struct(1 as a, cast(null as"
         " string) as b))", (["missing"], 0, '{"a":1}')),

@@ -136,6 +136,30 @@ def test_the_next_day_arrives_incrementally(undisturbed):
     assert after["bronze.invoices"] == before["bronze.invoices"] + landed + deletions
 
 
+@contextmanager
+def started(environment: dict[str, str], output: Path) -> Iterator[tuple[subprocess.Popen, Path]]:
+    """The job in the background, printing into `output`; killed with all of its processes at the end."""
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ingestion.run"], cwd=ROOT, stdout=file, stderr=file, start_new_session=True,
+            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
+        )  # fmt: skip
+    try:
+        yield process, output
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def reached(line: str, process: subprocess.Popen, output: Path) -> None:
+    """Wait until the job prints this."""
+    end = time.monotonic() + 300
+    while line not in output.read_text() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    assert line in output.read_text(), output.read_text()[-3000:]
+
+
 #: What the job prints when it is where the kill should hit, and the seconds to wait from there.
 KILLS = [
     ("endpoint: Starting Spark", 0.5),
@@ -152,19 +176,9 @@ def test_killed_at_every_stage_and_run_again_gives_the_same_gold(undisturbed, tm
     with lakehouse(tmp_path / "lakehouse") as environment:
         assert python("-m", "ingestion.demo_source", "up", "--invoices", str(INVOICES), env=environment).returncode == 0
         for number, (line, seconds) in enumerate(KILLS):
-            output = tmp_path / f"run{number}.txt"
-            with output.open("w") as file:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "ingestion.run"], cwd=ROOT, stdout=file, stderr=file, start_new_session=True,
-                    env={**os.environ, **environment, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
-                )  # fmt: skip
-            end = time.monotonic() + 300
-            while line not in output.read_text() and process.poll() is None and time.monotonic() < end:
-                time.sleep(0.05)
-            time.sleep(seconds)
-            assert line in output.read_text(), output.read_text()[-3000:]
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            with started(environment, tmp_path / f"run{number}.txt") as (process, output):
+                reached(line, process, output)
+                time.sleep(seconds)
         last = job(environment)
         assert last.returncode == 0, last.stdout[-3000:] + last.stderr
         found = gold(environment)
@@ -202,9 +216,19 @@ def test_a_lakehouse_opens_with_the_other_engine_and_stays_as_it_is(undisturbed)
     assert contents(undisturbed.environment) == before
 
 
-def test_both_engines_build_the_same_gold(undisturbed, tmp_path):
+def test_the_other_engine_builds_the_same_gold_after_it_and_the_endpoint_were_killed_in_the_middle(undisturbed, tmp_path):
     with lakehouse(tmp_path / "lakehouse") as environment:
         assert python("-m", "ingestion.demo_source", "up", "--invoices", str(INVOICES), env=environment).returncode == 0
+        state = tmp_path / "lakehouse" / "local_databricks"
+        engine, endpoint = state / "engine.pid", state / "endpoint.pid"
+        for number, (file, line) in enumerate(
+            [(engine, "START sql incremental model silver"), (endpoint, "START sql incremental model gold.fct")]
+        ):
+            with started(environment | {"ENGINE": OTHER}, tmp_path / f"run{number}.txt") as (process, output):
+                reached(line, process, output)
+                os.kill(int(re.search(r"\d+", file.read_text())[0]), signal.SIGKILL)
+                assert process.wait(300) == 1, output.read_text()[-3000:]
+            assert "Traceback" not in output.read_text()
         done = job(environment | {"ENGINE": OTHER})
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr
         found = gold(environment)
