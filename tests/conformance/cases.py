@@ -1404,8 +1404,9 @@ CASES["What dbt and its packages send"] = [
         " rows between unbounded preceding and current row) as training_avg, stddev(v) over (partition by 1 order by id rows"
         " between unbounded preceding and current row) as training_stddev from values (1, 1D), (2, 1D), (3, 4D) as t(id, v))"
         " order by id", [(1, None), (2, 0.0), (3, 1.1547)]),
-    row("project: types of named queries", "with a as (select cast(size(array(1, 2)) as int) as n, avg(v) as m, sum(v) as s from"
-        " values (1.10), (2.25) as t(v)), b as (select n * 2 as n, m / 3 as m, s + 1 as s from a) select n, m, s + n from b",
+    row("project: types of named queries", "with a as (select cast(size(array(1, 2)) as int) as n, avg(v) as m, sum(v) as s"
+        " from values (1.10), (2.25) as t(v)), b as (select n * 2 as n, m / 3 as m, s + 1 as s from a)"
+        " select n, m, s + n from b",
         (4, D("0.55833333"), D("8.35")), "INT DECIMAL(9,8) DECIMAL(15,2)"),
     row("project: array of reasons", "select array_compact(array(case when true then 'missing' end, case when false then 'x'"
         " end)) as reasons, size(array_compact(array(case when false then 'x' end))), to_json(struct(1 as a, cast(null as"

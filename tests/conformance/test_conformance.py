@@ -2,6 +2,8 @@
 
 import datetime
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from databricks import sql
@@ -11,6 +13,8 @@ from tests.conformance.cases import MAKE_SHARED, SCHEMA, Case, Fails, Holds, Nam
 from tests.conftest import running_endpoint
 
 CASES = all_cases()
+#: Statements at a time.
+CLIENTS = 3
 
 
 def connect(environment: dict[str, str]):
@@ -31,14 +35,6 @@ def engine(request) -> str:
 def environment(engine, tmp_path_factory):
     with running_endpoint(tmp_path_factory.mktemp("conformance"), ENGINE=engine) as environment:
         yield environment
-
-
-@pytest.fixture(scope="module")
-def connection(environment):
-    with connect(environment) as connection:
-        for statement in (f"create schema {SCHEMA}", MAKE_SHARED):
-            connection.cursor().execute(statement)
-        yield connection
 
 
 def plain(value):
@@ -119,14 +115,35 @@ def refused(connection, case: Case) -> str:
     return str(caught.value)
 
 
+@pytest.fixture(scope="module")
+def outcomes(request, engine, environment):
+    """The selected cases by name, each running in the background: an engine is idle for half of what one client asks."""
+    with connect(environment) as connection:
+        for statement in (f"create schema {SCHEMA}", MAKE_SHARED):
+            connection.cursor().execute(statement)
+    threads = threading.local()
+    opened = []
+
+    def work(case: Case) -> None:
+        if case.own_session:
+            with connect(environment) as own:
+                return check(engine, own, case)
+        if not hasattr(threads, "connection"):
+            threads.connection = connect(environment)
+            opened.append(threads.connection)
+        return check(engine, threads.connection, case)
+
+    parameters = [item.callspec.params for item in request.session.items if getattr(item, "callspec", None)]
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        chosen = [p["case"] for p in parameters if isinstance(p.get("case"), Case) and p["engine"] == engine]
+        yield {case.name: pool.submit(work, case) for case in chosen}
+    for connection in opened:
+        connection.close()
+
+
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_case(engine, environment, connection, case: Case):
-    own = connect(environment) if case.own_session else None
-    try:
-        check(engine, own or connection, case)
-    finally:
-        if own:
-            own.close()
+def test_case(outcomes, case: Case):
+    outcomes[case.name].result()
 
 
 def check(engine: str, connection, case: Case) -> None:
