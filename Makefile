@@ -52,12 +52,13 @@ docs: $(INSTALLED) ## make the dbt docs site as one file
 	@$(CONNECTED) .venv/bin/dbt --quiet docs generate --static
 	@echo "Docs: $(LAKEHOUSE_HOME)/dbt/target/static_index.html"
 
-lint: $(INSTALLED) ## ruff, yamllint and sqlfluff
+lint: $(INSTALLED) ## ruff, yamllint, sqlfluff and the rules of the dbt project
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/yamllint --strict .
 	@$(PY) -m local_databricks.packages
 	@$(CONNECTED) .venv/bin/sqlfluff lint models tests/dbt
+	@$(PY) -m pytest tests/unit/test_project.py
 
 shell: $(INSTALLED) ## a shell in which plain dbt, pytest and python work
 	@$(CONNECTED) . .venv/bin/activate && exec $${SHELL:-sh}

@@ -14,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 from tests import online_retail
 from tests.conftest import ROOT, clients, free_port, python, run
@@ -108,6 +109,19 @@ def test_make_run_ends_with_a_summary_that_adds_up(undisturbed):
         "select country_name, sum(total_amount_reporting) from gold.agg_invoices_country_month group by 1 order by 2 desc",
     )
     assert re.search(rf"^  {top[0][0]} +[\d,]+ +{top[0][1]:,.2f}$", output, re.M)
+
+
+def test_bronze_holds_the_sources_totals_by_currency(undisturbed):
+    url = source(undisturbed.environment)["SOURCES__SQL_DATABASE__CREDENTIALS"]
+    totals = "select currency_code, count(*), sum(total_amount) from {} group by currency_code"
+    engine = sqlalchemy.create_engine(url)
+    with engine.connect() as connection:
+        # what is no number is kept in bronze as text
+        expected = connection.exec_driver_sql(totals.format("invoices").replace("total_amount", "nullif(total_amount, 'NaN')"))
+        expected = {tuple(row) for row in expected}
+    engine.dispose()
+    assert len(expected) > 5
+    assert set(query(undisturbed.environment, totals.format("bronze.invoices"))) == expected
 
 
 def test_running_twice_changes_nothing(undisturbed):
