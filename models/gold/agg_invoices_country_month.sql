@@ -122,7 +122,9 @@ select
     by_country_month.tax_amount_reporting,
     by_country_month.total_amount_reporting,
     by_country_month.net_revenue_reporting,
-    cast(by_country_month.net_revenue_reporting - compared.previous_month as decimal(34, 2)) as net_revenue_month_change,
+    cast(
+        by_country_month.net_revenue_reporting - compared.previous_month as decimal(34, 2)
+    ) as net_revenue_month_change,
     -- a rate of growth from nothing, or from less, says nothing
     case
         when compared.previous_month > 0
@@ -130,7 +132,9 @@ select
                 100 * cast(by_country_month.net_revenue_reporting - compared.previous_month as double)
                 / cast(compared.previous_month as double)
     end as net_revenue_month_change_percent,
-    cast(by_country_month.net_revenue_reporting - compared.previous_year as decimal(34, 2)) as net_revenue_year_change,
+    cast(
+        by_country_month.net_revenue_reporting - compared.previous_year as decimal(34, 2)
+    ) as net_revenue_year_change,
     case
         when compared.previous_year > 0
             then

@@ -28,7 +28,9 @@ by_country_month_status as (
         cast(coalesce(sum(net_amount_reporting), 0) as decimal(34, 2)) as net_amount_reporting,
         cast(coalesce(sum(tax_amount_reporting), 0) as decimal(34, 2)) as tax_amount_reporting,
         cast(coalesce(sum(total_amount_reporting), 0) as decimal(34, 2)) as total_amount_reporting,
-        cast(coalesce(sum(total_amount_reporting) filter (where is_overdue), 0) as decimal(34, 2)) as overdue_amount_reporting
+        cast(
+            coalesce(sum(total_amount_reporting) filter (where is_overdue), 0) as decimal(34, 2)
+        ) as overdue_amount_reporting
     from invoices
     group by all
 

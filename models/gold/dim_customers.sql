@@ -36,7 +36,11 @@ customers as (
         cast(null as date) as last_invoice_date,
         cast(0 as bigint) as invoice_count,
         cast(0 as bigint) as credit_note_count
-    where not exists (select 1 from invoices where customer_key = 'unknown')
+    where
+        not exists (
+            select 1 from invoices
+            where customer_key = 'unknown'
+        )
 
 ),
 

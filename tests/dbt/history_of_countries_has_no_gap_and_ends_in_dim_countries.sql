@@ -1,5 +1,5 @@
--- Each country's versions follow each other from var first_date on, without gap or overlap; exactly one is current, and it
--- says what dim_countries says.
+-- Each country's versions follow each other from var first_date on, without gap or overlap; exactly one is current, and
+-- it says what dim_countries says.
 with
 
 history as (
@@ -58,7 +58,7 @@ where row_count <> 1
 union all
 select
     coalesce(said.country_key, told.country_key) as country_key,
-    concat('current ', coalesce(said.facts, 'is missing'), ', dim_countries ', coalesce(told.facts, 'lacks it')) as fault
+    concat('current: ', coalesce(said.facts, 'none'), '; dim_countries: ', coalesce(told.facts, 'none')) as fault
 from said
 full outer join told on said.country_key = told.country_key
 where not (said.facts <=> told.facts)
