@@ -2,9 +2,20 @@
 
 with
 
+newest_load as (
+
+    -- the facts' "today": the same data gives the same answer whenever it is asked
+    select cast(max(_loaded_at) as date) as as_of_date from {{ ref("silver_invoices") }}
+
+),
+
 invoices as (
 
-    select * from {{ ref("silver_invoices") }}
+    select
+        *,
+        coalesce(customer_id, 'unknown') as customer_key,
+        status = 'credit_note' or total_amount < 0 as is_credit_note
+    from {{ ref("silver_invoices") }}
     where not is_deleted
 
 ),
@@ -21,10 +32,61 @@ rates as (
 
 ),
 
+creditable as (
+
+    -- what a credit note for the invoice is called, or ends with
+    select
+        invoice_id,
+        customer_key,
+        explode(
+            array(concat('CN-', invoice_number), concat('C', invoice_number), concat('/', invoice_number))
+        ) as reference
+    from invoices
+    where not is_credit_note and invoice_number is not null
+
+),
+
+credit_notes as (
+
+    select
+        invoice_id,
+        customer_key,
+        invoice_number as reference
+    from invoices
+    where is_credit_note
+    union all
+    -- CN-12/INV-7 takes INV-7 back: what is left without the note's own number
+    select
+        invoice_id,
+        customer_key,
+        trim(leading 'CN-0123456789' from invoice_number) as reference
+    from invoices
+    where is_credit_note and invoice_number like 'CN-%/%'
+
+),
+
+links as (
+
+    -- a number that fits several of the customer's invoices names none of them
+    select
+        credit_notes.invoice_id,
+        max(creditable.invoice_id) as credited_invoice_id
+    from credit_notes
+    inner join creditable
+        on
+            credit_notes.customer_key = creditable.customer_key
+            and credit_notes.reference = creditable.reference
+    group by credit_notes.invoice_id
+    having min(creditable.invoice_id) = max(creditable.invoice_id)
+
+),
+
 joined as (
 
     select
         invoices.*,
+        links.credited_invoice_id,
+        newest_load.as_of_date,
         coalesce(matches.country_code, 'ZZ') as country_key,
         coalesce(matches.method, 'missing') as country_match_method,
         matches.score as country_match_score,
@@ -34,17 +96,32 @@ joined as (
         cast(round(invoices.tax_amount * rates.exchange_rate, 2) as decimal(24, 2)) as tax_amount_reporting,
         cast(round(invoices.total_amount * rates.exchange_rate, 2) as decimal(24, 2)) as total_amount_reporting
     from invoices
+    cross join newest_load
+    left join links on invoices.invoice_id = links.invoice_id
     left join matches on invoices.country_text = matches.country_text
     left join rates
         on
             invoices.currency_code = rates.currency_code
             and invoices.invoice_month = rates.invoice_month
 
+),
+
+final as (
+
+    select
+        *,
+        case
+            when status in ('open', 'overdue') and not is_credit_note and due_date < as_of_date
+                then datediff(as_of_date, due_date)
+        end as overdue_days
+    from joined
+
 )
 
 select
     invoice_id,
     invoice_number,
+    customer_key,
     customer_id,
     country_key,
     country_text,
@@ -59,7 +136,11 @@ select
     end as due_date_key,
     invoice_month,
     status,
-    status = 'credit_note' or total_amount < 0 as is_credit_note,
+    is_credit_note,
+    credited_invoice_id,
+    as_of_date,
+    overdue_days,
+    overdue_days is not null as is_overdue,
     currency_code,
     net_amount,
     tax_amount,
@@ -74,4 +155,4 @@ select
     total_amount_reporting,
     created_at,
     updated_at
-from joined
+from final
