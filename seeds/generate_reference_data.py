@@ -43,8 +43,8 @@ FOLDER = Path(__file__).parent
 FIRST_RATE_MONTH = datetime.date(2009, 1, 1)
 ALIAS_LANGUAGES = ["en", "de", "fr", "es", "it", "nl", "pt"]
 
-# Spellings that people type and that ISO does not list today: colloquial, sports' and old names, parts of a country, the World
-# Bank's forms ("Korea, Rep."), former ISO names, well-known misspellings. An empty code means that the text names no
+# Spellings that people type and that ISO does not list today: colloquial, sports', old and official names, parts of a country,
+# the World Bank's forms ("Korea, Rep."), former ISO names, well-known misspellings. An empty code means that the text names no
 # single ISO country, and why: several (it covers several countries), dissolved (the state is gone), ambiguous, or not_stated.
 REVIEWED_ALIASES: dict[str, list[str]] = {
     "GB": ["UK", "U.K.", "Great Britain", "Britain", "England", "Scotland", "Wales", "Northern Ireland",
@@ -53,18 +53,18 @@ REVIEWED_ALIASES: dict[str, list[str]] = {
            "The States", "U.S.A."],
     "IE": ["EIRE", "Republic of Ireland", "Irish Republic", "Southern Ireland", "Rep. of Ireland"],
     "ZA": ["RSA", "Republic of South Africa", "S. Africa", "South Afrika"],
-    "NL": ["Holland", "NED", "The Netherlands", "Nederlands"],
-    "DE": ["GER", "BRD", "FRG", "West Germany", "East Germany", "Federal Republic of Germany"],
-    "CH": ["SUI", "Swiss", "Confoederatio Helvetica"],
-    "AT": ["Republic of Austria", "Oesterreich"],
+    "NL": ["Holland", "NED", "The Netherlands", "Nederlands", "Koninkrijk der Nederlanden"],
+    "DE": ["GER", "BRD", "FRG", "West Germany", "East Germany", "Federal Republic of Germany", "Bundesrepublik Deutschland"],
+    "CH": ["SUI", "Swiss", "Confoederatio Helvetica", "Schweizerische Eidgenossenschaft", "Confédération suisse"],
+    "AT": ["Republic of Austria", "Oesterreich", "Republik Österreich"],
     "CZ": ["Czech Republic", "Czech Rep.", "Czech Rep"],
     "TR": ["Turkey", "Turkiye", "Tuerkei"],
     "GR": ["EL", "Hellas", "Greek Republic", "Rhodes", "Crete"],
     "DK": ["DEN", "Faroe and Denmark"],
-    "PT": ["POR", "Madeira", "Azores"],
-    "ES": ["Canary Islands", "Balearic Islands", "Mallorca", "Espana"],
-    "IT": ["Sicily", "Sardinia"],
-    "FR": ["Corsica", "Metropolitan France"],
+    "PT": ["POR", "Madeira", "Azores", "República Portuguesa"],
+    "ES": ["Canary Islands", "Balearic Islands", "Mallorca", "Espana", "Reino de España"],
+    "IT": ["Sicily", "Sardinia", "Repubblica Italiana"],
+    "FR": ["Corsica", "Metropolitan France", "République française"],
     "CI": ["Ivory Coast", "Cote d Ivoire", "Elfenbeinküste"],
     "CV": ["Cape Verde"],
     "SZ": ["Swaziland"],
@@ -118,14 +118,14 @@ REVIEWED_ALIASES: dict[str, list[str]] = {
     "VI": ["USVI", "US Virgin Islands"],
     "SK": ["Slovak Republic"],
     "SI": ["Slovenija"],
-    "PL": ["Republic of Poland"],
+    "PL": ["Republic of Poland", "Rzeczpospolita Polska"],
     "XK": ["Kosova", "Republic of Kosovo"],
     "GE": ["Republic of Georgia"],
     "JO": ["Hashemite Kingdom of Jordan"],
     "LY": ["Libya", "Libyan Arab Jamahiriya"],
     "NZ": ["Aotearoa", "N. Zealand"],
     "AU": ["Oz", "Commonwealth of Australia", "Tasmania"],
-    "MX": ["Mejico", "United States of Mexico"],
+    "MX": ["Mejico", "United States of Mexico", "Estados Unidos Mexicanos"],
     "JP": ["Nippon", "Nihon"],
     "IN": ["Bharat", "Hindustan"],
     "AL": ["Shqipëria"],
@@ -136,7 +136,7 @@ REVIEWED_ALIASES: dict[str, list[str]] = {
     "DO": ["Dominican Rep.", "Dominicana", "Dominikana", "Rep. Dominicana", "Rép. dominicaine"],
     "GG": ["Alderney", "Sark"],
     "IL": ["Isreal"],
-    "BR": ["United States of Brazil"],
+    "BR": ["United States of Brazil", "República Federativa do Brasil"],
     "ID": ["West Timor"],
     "EG": ["Egypt, Arab Rep."],
     "YE": ["Yemen, Rep."],
@@ -144,6 +144,7 @@ REVIEWED_ALIASES: dict[str, list[str]] = {
     "GY": ["British Guiana"],
     "SR": ["Dutch Guiana"],
     "GN": ["Guinea-Conakry", "French Guinea"],
+    "AR": ["República Argentina"],
 }  # fmt: skip
 REVIEWED_WITHOUT_CODE: dict[str, list[str]] = {
     "several": ["Channel Islands", "European Community", "European Union", "EU", "EEC", "Europe", "EMEA", "APAC",
