@@ -10,6 +10,7 @@ results, their share of the full refresh of the same way, and of Delta's files h
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -127,7 +128,7 @@ def measure(way: str, prefix: str, env: dict[str, str], invoices: int, shares: l
             history = query(f"describe history {prefix}silver.invoices").splitlines()
             metrics = next(line for line in history if "\tMERGE\t" in line)
             before, after, removed = (
-                metrics.split(f"'{name}', '")[1].split("'")[0]
+                re.search(rf"{name}\W+(\d+)", metrics)[1]
                 for name in ("numTargetFilesBeforeSkipping", "numTargetFilesAfterSkipping", "numTargetFilesRemoved")
             )
             what = f"{share:.1%}, {'scattered' if is_scattered else 'recent'}"
