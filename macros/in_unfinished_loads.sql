@@ -6,8 +6,9 @@
     The loads go into the SQL as literals, so that Delta can skip the files of all others. The accounting is built after the
     models that use this macro, hence looked up by name: a ref would be a cycle.
 
-    table: the bronze table; key: its key column. -#}
-{% macro in_unfinished_loads(table, key) -%}
+    table: the bronze table; key: its key column; and_later: keep also the loads after the oldest unfinished one. They are the
+    same, but where a load arrives late. -#}
+{% macro in_unfinished_loads(table, key, and_later=false) -%}
     {%- if not is_incremental() -%}
         {{ return("true") }}
     {%- endif -%}
@@ -18,16 +19,28 @@
     {%- set query -%}
         with
         landed as (select {{ bronze_metadata(var("loaders")[table], key) }} from {{ source("bronze", table) }}),
-        bronze as (select _load_id, count(*) as row_count from landed group by _load_id),
+        bronze as (
+            select _load_id, count(*) as row_count, min(_loaded_at) as first_loaded_at, max(_loaded_at) as last_loaded_at
+            from landed group by _load_id
+        ),
         finished as (
             select load_id, sum(row_count) as row_count from {{ accounting }}
             where table_name = '{{ table }}'
             group by load_id
             having count_if(outcome = 'unaccounted') = 0
+        ),
+        unfinished as (
+            select bronze.* from bronze
+            left join finished on bronze._load_id = finished.load_id and bronze.row_count = finished.row_count
+            where finished.load_id is null
         )
+        {%- if and_later %}
         select bronze._load_id from bronze
-        left join finished on bronze._load_id = finished.load_id and bronze.row_count = finished.row_count
-        where finished.load_id is null
+        inner join (select min(first_loaded_at) as first_loaded_at from unfinished) as oldest
+        on bronze.last_loaded_at >= oldest.first_loaded_at
+        {%- else %}
+        select _load_id from unfinished
+        {%- endif %}
     {%- endset -%}
     {%- set loads = run_query(query).columns[0].values() -%}
     {{ return("_load_id in ('" ~ loads | join("', '") ~ "')" if loads else "false") }}

@@ -9,13 +9,28 @@ unusable as (
 
 ),
 
+kept as (
+
+    select * from {{ ref("silver_countries") }}
+
+),
+
 numbered as (
 
-    -- the same delivery of a row can land twice; the two are equal
+    -- the same row may be delivered again, even by another load; its last delivery counts, as in silver_countries
     select
         unusable.*,
-        row_number() over (partition by _row_id order by _loaded_at) as delivery
+        row_number() over (partition by _row_id order by _loaded_at desc) as delivery
     from unusable
+
+),
+
+standing as (
+
+    select numbered.*
+    from numbered
+    left join kept on numbered.country_code = kept.country_code
+    where numbered.delivery = 1 and not coalesce({{ is_outdone("numbered", "kept") }}, false)
 
 )
 
@@ -33,5 +48,4 @@ select
     _load_id,
     _loaded_at,
     _row_id
-from numbered
-where delivery = 1
+from standing

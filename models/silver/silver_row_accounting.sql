@@ -1,7 +1,7 @@
 {{ config(materialized="incremental", incremental_strategy="insert_overwrite") }}
 
 -- Where every landed row went. Nothing is found by subtraction: each row is looked up, by its id among the rejected
--- rows and by its key among the accepted ones, and a row that is found nowhere, or twice, counts as unaccounted.
+-- rows and by its key among the accepted ones. A row in none of its places, or in two, counts as unaccounted.
 {%- set tables = {"invoices": "invoice_id", "countries": "country_code"} %}
 
 with
@@ -13,23 +13,20 @@ with
         '{{ table }}' as table_name,
         landed._load_id as load_id,
         landed._loaded_at as loaded_at,
-        case
-            when landed.delivery > 1 then 'superseded' -- the same delivery of the same row, landed again
-            when kept._row_id = landed._row_id and rejected._row_id is not null then 'unaccounted'
-            when kept._row_id = landed._row_id then 'accepted'
-            when rejected._row_id is not null then 'rejected'
-            when {{ row_version("kept") }} > {{ row_version("landed") }} then 'superseded'
-            else 'unaccounted'
-        end as outcome
+        landed.delivery > 1 as is_delivered_again,
+        coalesce(kept._row_id = landed._row_id, false) as is_accepted,
+        rejected._row_id is not null as is_rejected,
+        coalesce({{ is_outdone("landed", "kept") }}, false) as is_outdone
     from (
         select
             {{ key }},
             updated_at,
             is_deleted,
+            reasons,
             _load_id,
             _loaded_at,
             _row_id,
-            row_number() over (partition by _row_id order by _loaded_at) as delivery
+            row_number() over (partition by _row_id order by _loaded_at desc) as delivery
         from {{ ref("stg_" ~ table) }}
     ) as landed
     left join {{ ref("silver_" ~ table) }} as kept on landed.{{ key }} = kept.{{ key }}
@@ -48,6 +45,23 @@ landed_rows as (
     {% endif %}
     {%- endfor %}
 
+),
+
+found as (
+
+    select
+        table_name,
+        load_id,
+        loaded_at,
+        case
+            when is_delivered_again then 'superseded'
+            when is_accepted and not is_rejected and not is_outdone then 'accepted'
+            when is_rejected and not is_accepted and not is_outdone then 'rejected'
+            when is_outdone and not is_accepted and not is_rejected then 'superseded'
+            else 'unaccounted'
+        end as outcome
+    from landed_rows
+
 )
 
 select
@@ -56,5 +70,5 @@ select
     loaded_at,
     outcome,
     count(*) as row_count
-from landed_rows
+from found
 group by all

@@ -43,7 +43,8 @@ typed as (
         try_cast(created_at as timestamp) as created_at,
         -- The deletion of an invoice that was dated in the future carries that date; it must not win for ever.
         case
-            when _is_deleted then least(try_cast(updated_at as timestamp), _loaded_at + interval 1 day)
+            when _is_deleted and try_cast(updated_at as timestamp) > _loaded_at + interval 1 day
+                then _loaded_at + interval 1 day
             else try_cast(updated_at as timestamp)
         end as updated_at,
         _is_deleted as is_deleted,
