@@ -19,7 +19,7 @@ ifeq ($(DBT_TARGET),local)
 CONNECTED := $(PY) -m local_databricks up && eval "$$($(PY) -m local_databricks env)" &&
 endif
 
-.PHONY: help run next-day test up down status build docs lint shell clean reset setup
+.PHONY: help run next-day test up down status build metrics docs lint shell clean reset setup
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ status: $(INSTALLED) ## tell what runs
 build: $(INSTALLED) ## dbt build, ARGS="-s fct_invoices+" for some models
 	@$(PY) -m local_databricks.packages
 	@$(CONNECTED) .venv/bin/dbt build $(or $(ARGS),--selector pipeline)
+
+metrics: $(INSTALLED) ## ask for metrics, ARGS="query --metrics revenue --group-by metric_time__month"
+	@$(PY) -m local_databricks.packages
+	@$(CONNECTED) $(PY) -m ingestion.metrics $(or $(ARGS),list metrics)
 
 docs: $(INSTALLED) ## make the dbt docs site as one file
 	@$(PY) -m local_databricks.packages
