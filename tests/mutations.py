@@ -1,0 +1,294 @@
+"""Deliberate faults, each with the dbt test that must catch it: tests/integration/test_mutations.py tries them all.
+
+`python -m tests.mutations` writes docs/mutations.md.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault in one model, tried on a copy of the model.
+
+    caught_by: a unit test of the model; a test in tests/dbt/; a generic test, "primary_key" or "country_key: relationships",
+    of the last of the copied models; or "contract". through: the models that are built anew on the faulty one, in order.
+
+    A fault in SQL replaces the text `old` by `new` in the model, or in the macro that it calls. merges: the model's table is
+    there already, and the newest load not yet processed. A fault in data is a `statement` that changes the table {t}.
+    """
+
+    name: str
+    model: str
+    caught_by: str
+    through: tuple[str, ...] = ()
+    old: str = ""
+    new: str = ""
+    macro: str = ""
+    merges: bool = False
+    statement: str = ""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that have copies, in the order in which they are built."""
+        return (self.model, *self.through)
+
+    @property
+    def is_unit_tested(self) -> bool:
+        properties = source(self.models[-1]).with_suffix(".yml")
+        return properties.is_file() and f"- name: {self.caught_by}\n" in properties.read_text()
+
+    @property
+    def singular_test(self) -> Path | None:
+        """The file in tests/dbt/ of the test that must catch it, where it is one of those."""
+        path = ROOT / "tests" / "dbt" / f"{self.caught_by}.sql"
+        return path if path.is_file() else None
+
+
+def source(name: str) -> Path:
+    """The file of a model, seed or macro."""
+    folders = ("models", "python_models", "seeds", "macros")
+    found = (path for folder in folders for path in (ROOT / folder).rglob(f"{name}.*") if path.suffix in (".sql", ".py", ".csv"))
+    return next(found, ROOT / "there is no file" / name)
+
+
+def sql(model: str, name: str, old: str, new: str, caught_by: str, *through: str, **options) -> Fault:
+    return Fault(name, model, caught_by, through, old, new, **options)
+
+
+def data(model: str, name: str, statement: str, caught_by: str, *through: str) -> Fault:
+    return Fault(name, model, caught_by, through, statement=statement)
+
+
+REASONS = "each_fault_of_an_invoice_gives_its_reason"
+NEWEST = "the_newest_version_of_an_invoice_wins"
+RATES = "a_missing_rate_is_the_latest_earlier_one"
+FACTS = "amounts_are_converted_and_credit_notes_and_unknown_countries_are_flagged"
+COUNTRIES = "the_company_s_facts_win_over_iso_s_and_the_unknown_member_exists"
+ACCOUNTED = "every_landed_row_is_accounted_for"
+RECONCILE = "totals_reconcile_from_bronze_to_gold"
+ROW_COUNT = "dbt_expectations.expect_table_row_count_to_equal_other_table"
+IS_TRUE = "dbt_utils.expression_is_true"
+BETWEEN = "units_per_eur: dbt_expectations.expect_column_values_to_be_between"
+
+FAULTS: dict[str, list[Fault]] = {}
+
+FAULTS["Silver: judging rows"] = [
+    sql("stg_invoices", "an invoice needs no key",
+        "case when has_no_key then 'missing_invoice_id' end,", "", REASONS),
+    sql("stg_invoices", "a reason loses its code",
+        "then 'missing_amount' end", "then 'missing' end", REASONS),
+    sql("stg_invoices", "a time in the future is taken for true",
+        "interval 1 day then 'updated_at_in_future'", "interval 9999 day then 'updated_at_in_future'", REASONS),
+    sql("stg_invoices", "the future date of a deletion stays, to win for ever",
+        "least(try_cast(updated_at as timestamp), _loaded_at + interval 1 day)", "try_cast(updated_at as timestamp)", REASONS),
+    sql("stg_invoices", "a deletion is asked for amounts",
+        "not _is_deleted\n        and (", "true\n        and (", REASONS),
+    sql("stg_invoices", "amounts may differ by ten cents",
+        "- total_amount) > 0.01", "- total_amount) > 0.10", REASONS),
+    sql("stg_invoices", "amounts must add up without any rounding",
+        "- total_amount) > 0.01", "- total_amount) > 0.00", REASONS),
+    sql("stg_invoices", "an invoice may be dated a day more ahead",
+        "date_add(to_date(_loaded_at), 366)", "date_add(to_date(_loaded_at), 367)", REASONS),
+    sql("stg_invoices", "any three letters are a currency",
+        "and not is_known_currency", "and is_known_currency is null", REASONS),
+    sql("stg_invoices", "a currency with blanks around it is strange",
+        "nullif(upper(trim(currency_code)), '')", "nullif(upper(currency_code), '')", REASONS),
+    sql("stg_invoices", "a NaN counts as no value at all",
+        "and get_json_object(_rescued_data, '$.{{ column }}') is null", "", REASONS, macro="is_missing"),
+    sql("stg_invoices", "a value that did not fit its type is let through",
+        "(_rescued_data is not null and get_json_object(_rescued_data, '$.{{ column }}') is not null)", "false",
+        REASONS, macro="does_not_fit"),
+]  # fmt: skip
+
+FAULTS["Silver: the newest version"] = [
+    sql("silver_invoices", "the oldest version wins",
+        '{{ row_version("usable") }} desc', '{{ row_version("usable") }} asc', NEWEST),
+    sql("silver_invoices", "rows with reasons are used",
+        "size(reasons) = 0", "size(reasons) >= 0", NEWEST),
+    sql("silver_invoices", "a row that arrives late wins by its load",
+        ".updated_at, {{ relation_alias }}._loaded_at,", "._loaded_at, {{ relation_alias }}.updated_at,", NEWEST, macro="row_version"),
+    sql("silver_invoices", "of two equal times, any load wins",
+        "{{ relation_alias }}._loaded_at,", "", NEWEST, macro="row_version"),
+    sql("silver_invoices", "a deletion loses a tie",
+        "{{ relation_alias }}.is_deleted,", "not {{ relation_alias }}.is_deleted,", NEWEST, macro="row_version"),
+    sql("silver_invoices", "the two newest versions stay",
+        "where version_rank = 1", "where version_rank <= 2", "primary_key"),
+    sql("silver_invoices", "a merge lets an older row replace a newer one",
+        '~ " > " ~', '~ " <> " ~', ACCOUNTED, "silver_row_accounting", merges=True),
+    sql("silver_invoices", "a merge adds a version where it should replace one",
+        'unique_key="invoice_id"', 'unique_key="_row_id"', "primary_key", merges=True),
+    sql("silver_countries", "the oldest version of a country wins",
+        '{{ row_version("usable") }} desc', '{{ row_version("usable") }} asc', ACCOUNTED, "silver_row_accounting"),
+]  # fmt: skip
+
+FAULTS["Silver: no row is lost"] = [
+    sql("silver_rejected_invoices", "a rejected row that landed twice stays twice",
+        "delivery = 1", "delivery >= 1", "primary_key"),
+    sql("silver_rejected_countries", "a rejected country that landed twice stays twice",
+        "delivery = 1", "delivery >= 1", "primary_key"),
+    sql("silver_rejected_invoices", "only rows with two reasons are kept",
+        "size(reasons) > 0", "size(reasons) > 1", ACCOUNTED, "silver_row_accounting"),
+    sql("silver_row_accounting", "a delivery that landed twice is accepted twice",
+        "when landed.delivery > 1", "when landed.delivery > 99", ACCOUNTED),
+    sql("silver_row_accounting", "rejected rows count as superseded",
+        "then 'rejected'", "then 'superseded'", ACCOUNTED),
+    data("silver_invoices", "an invoice is lost",
+        "delete from {t} where invoice_id = 1", ACCOUNTED, "silver_row_accounting"),
+    data("silver_invoices", "an invoice has no key",
+        "update {t} set invoice_id = null where invoice_id = 1", "primary_key"),
+    data("silver_invoices", "an invoice is there twice",
+        "insert into {t} select * from {t} where invoice_id = 1", "primary_key"),
+    data("silver_invoices", "an amount is a cent off in silver",
+        "update {t} set total_amount = total_amount + 0.01 where invoice_id = 1", RECONCILE),
+    data("silver_rejected_invoices", "a rejected row is deleted",
+        "delete from {t} where _row_id = 'no key'", ACCOUNTED, "silver_row_accounting"),
+    data("silver_rejected_invoices", "an accepted row is among the rejected ones too",
+        "update {t} set _row_id = 'r1' where _row_id = 'no key'", ACCOUNTED, "silver_row_accounting"),
+    data("silver_rejected_invoices", "a rejected row is there twice",
+        "insert into {t} select * from {t} where _row_id = 'no key'", "primary_key"),
+    data("silver_rejected_countries", "a rejected country is deleted",
+        "delete from {t} where _row_id = 'c4'", ACCOUNTED, "silver_row_accounting"),
+    data("silver_countries", "a country is lost",
+        "delete from {t} where country_code = 'DE'", ACCOUNTED, "silver_row_accounting"),
+    data("silver_row_accounting", "a load has a row too few",
+        "update {t} set row_count = row_count - 1 where table_name = 'invoices' and outcome = 'accepted'", ACCOUNTED),
+]  # fmt: skip
+
+FAULTS["Silver: countries and rates"] = [
+    sql("silver_country_matches", "a method that nobody knows",
+        'else "no_country"', 'else "none"', "method: accepted_values"),
+    data("silver_country_matches", "a text has two countries",
+        "insert into {t} values ('Germany', 'FR', 'name', 100.0)", "primary_key"),
+    sql("silver_exchange_rates", "rates are upside down",
+        "reporting.units_per_eur / filled.units_per_eur", "filled.units_per_eur / reporting.units_per_eur", RATES),
+    sql("silver_exchange_rates", "a month without a rate has none",
+        "add_months(next_rate_month, -1)", "rate_month", RATES),
+    sql("silver_exchange_rates", "rates end with the last quoted month",
+        "{{ last_rate_month() }}", "rate_month", RATES),
+    sql("silver_exchange_rates", "carrying forward is not flagged",
+        "< filled.invoice_month as is_rate_carried_forward", "< filled.rate_month as is_rate_carried_forward", RATES),
+    sql("silver_exchange_rates", "a rate claims the newer of its two months",
+        "least(filled.rate_month, reporting.rate_month) as rate_month",
+        "greatest(filled.rate_month, reporting.rate_month) as rate_month", RATES),
+    sql("silver_exchange_rates", "a rate lasts into the next one's month",
+        "add_months(next_rate_month, -1)", "next_rate_month", "primary_key"),
+    data("ecb_exchange_rates", "a rate is zero",
+        "update {t} set units_per_eur = 0 where currency_code = 'USD' and rate_month = date'2026-01-01'", BETWEEN),
+    data("iso_countries", "a country is there twice",
+        "insert into {t} select * from {t} where country_code = 'DE'", "primary_key"),
+]  # fmt: skip
+
+FAULTS["Gold: facts"] = [
+    sql("fct_invoices", "deleted invoices are facts",
+        "where not is_deleted", "", FACTS),
+    sql("fct_invoices", "an invoice without a known text is lost",
+        "left join matches on", "inner join matches on", ROW_COUNT),
+    sql("fct_invoices", "an invoice without a rate is lost",
+        "left join rates", "inner join rates", ROW_COUNT),
+    sql("fct_invoices", "the unknown country is dropped",
+        "coalesce(matches.country_code, 'ZZ')", "matches.country_code", FACTS),
+    sql("fct_invoices", "the unknown country has a key of its own",
+        "coalesce(matches.country_code, 'ZZ')", "coalesce(matches.country_code, 'QQ')", "country_key: relationships"),
+    sql("fct_invoices", "an invoice without a text counts as not understood",
+        "coalesce(matches.method, 'missing')", "coalesce(matches.method, 'unknown')", FACTS),
+    sql("fct_invoices", "the rate divides",
+        "invoices.total_amount * rates.exchange_rate", "invoices.total_amount / rates.exchange_rate", FACTS),
+    sql("fct_invoices", "the rate of any month is taken",
+        "and invoices.invoice_month = rates.invoice_month", "", "primary_key"),
+    sql("fct_invoices", "net is rounded by itself",
+        "cast(total_amount_reporting - tax_amount_reporting as decimal(24, 2)) as net_amount_reporting",
+        "cast(round(net_amount * exchange_rate, 2) as decimal(24, 2)) as net_amount_reporting", IS_TRUE),
+    sql("fct_invoices", "carrying forward is not flagged in gold",
+        "coalesce(rates.is_rate_carried_forward, false)", "false", FACTS),
+    sql("fct_invoices", "a negative total is an invoice",
+        "status = 'credit_note' or total_amount < 0", "status = 'credit_note'", FACTS),
+    sql("fct_invoices", "days have keys that the calendar does not know",
+        "cast(date_format(invoice_date, 'yyyyMMdd') as int) as invoice_date_key",
+        "cast(date_format(invoice_date, 'yyyyddMM') as int) as invoice_date_key", FACTS),
+    sql("fct_invoices", "a type is not the contract's",
+        "cast(date_format(invoice_date, 'yyyyMMdd') as int) as invoice_date_key",
+        "date_format(invoice_date, 'yyyyMMdd') as invoice_date_key", "contract"),
+    sql("fct_invoices", "a column is renamed",
+        "invoice_month,\n    status,", "invoice_month as month,\n    status,", "contract"),
+    data("fct_invoices", "a fact is there twice",
+        "insert into {t} select * from {t} where invoice_id = 1", "primary_key"),
+    data("fct_invoices", "a fact is lost",
+        "delete from {t} where invoice_id = 1", ROW_COUNT),
+    data("fct_invoices", "a fact's country is no country",
+        "update {t} set country_key = 'XX' where invoice_id = 1", "country_key: relationships"),
+    data("fct_invoices", "a total is a cent off in gold",
+        "update {t} set total_amount = total_amount + 0.01 where invoice_id = 1", RECONCILE),
+    data("fct_invoices", "a converted tax is a cent off",
+        "update {t} set tax_amount_reporting = tax_amount_reporting + 0.01 where invoice_id = 1", IS_TRUE),
+]  # fmt: skip
+
+FAULTS["Gold: dimensions and aggregates"] = [
+    sql("dim_countries", "ISO's region wins over the company's",
+        "coalesce(company.region, iso.region)", "coalesce(iso.region, company.region)", COUNTRIES),
+    sql("dim_countries", "a country that the company deleted is the company's",
+        "where not is_deleted", "", COUNTRIES),
+    sql("dim_countries", "only the company's countries are there",
+        "left join company", "inner join company", COUNTRIES),
+    sql("dim_countries", "there is no unknown member",
+        "union all\nselect * from unknown_member", "", COUNTRIES),
+    sql("dim_countries", "invoices of the unknown member have no place in the aggregate",
+        "union all\nselect * from unknown_member", "", RECONCILE, "agg_invoices_country_month"),
+    sql("agg_invoices_country_month", "totals leave out drafts",
+        "sum(total_amount_reporting), 0)", "sum(total_amount_reporting) filter (where status <> 'draft'), 0)", RECONCILE),
+    data("dim_countries", "a country has two rows",
+        "insert into {t} select * from {t} where country_key = 'DE'", "primary_key"),
+    data("dim_dates", "a day is missing",
+        "delete from {t} where calendar_date = date'2026-02-10'", "invoice_date_key: relationships", "fct_invoices"),
+    data("dim_dates", "a day is there twice",
+        "insert into {t} select * from {t} where calendar_date = date'2026-02-10'", "primary_key"),
+    data("agg_invoices_country_month", "an aggregate is a cent off",
+        "update {t} set total_amount_reporting = total_amount_reporting + 0.01 where country_key = 'DE'", RECONCILE),
+    data("agg_invoices_country_month", "a country's month is there twice",
+        "insert into {t} select * from {t} where country_key = 'DE'", "primary_key"),
+]  # fmt: skip
+
+
+def all_faults() -> list[Fault]:
+    return [fault for faults in FAULTS.values() for fault in faults]
+
+
+INTRODUCTION = """# Faults, and the tests that catch them
+
+{count} deliberate faults, in the SQL of a model or macro and in the rows of a table. tests/integration/test_mutations.py makes
+each in a copy of its model and shows that the named test fails there, and passes on a copy of the same model without the
+fault. So a rule that loses its test is noticed. This page is written by `python -m tests.mutations`.
+"""
+
+
+def report() -> str:
+    """docs/mutations.md: every fault, where it is, and which test caught it."""
+    lines = [INTRODUCTION.format(count=len(all_faults()))]
+    for subject, faults in FAULTS.items():
+        lines += [f"## {subject}", "", "| Fault | In | Caught by |", "| --- | --- | --- |"]
+        lines += [f"| {fault.name} | {_where(fault)} | {_test(fault)} |" for fault in faults]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _where(fault: Fault) -> str:
+    if fault.statement:
+        return f"rows of `{fault.model}`"
+    return f"macro `{fault.macro}`" if fault.macro else f"`{fault.model}`"
+
+
+def _test(fault: Fault) -> str:
+    if fault.caught_by == "contract":
+        return f"contract of `{fault.models[-1]}`"
+    if fault.is_unit_tested:
+        return f"unit test `{fault.caught_by}`"
+    if fault.singular_test:
+        return f"`{fault.caught_by}`"
+    *column, kind = fault.caught_by.split(": ")
+    return f"`{kind.split('.')[-1]}` of `{'.'.join((fault.models[-1], *column))}`"
+
+
+if __name__ == "__main__":
+    (ROOT / "docs" / "mutations.md").write_text(report())
