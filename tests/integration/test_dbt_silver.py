@@ -178,7 +178,7 @@ def lakehouse(endpoint, tmp_path_factory):
     )
     run("seed", "--select", "package:invoices_countries")
     yield query, run
-    for layer in ("bronze", "silver", "gold", "elementary"):
+    for layer in ("bronze", "silver", "gold", "elementary", "test_failures"):
         query(f"drop schema if exists {prefix}{layer} cascade")
     connection.close()
 
