@@ -120,7 +120,7 @@ REVIEWED_ALIASES: dict[str, list[str]] = {
     "SI": ["Slovenija"],
     "PL": ["Republic of Poland", "Rzeczpospolita Polska"],
     "XK": ["Kosova", "Republic of Kosovo"],
-    "GE": ["Republic of Georgia"],
+    "GE": ["Republic of Georgia", "Sakartvelo"],
     "JO": ["Hashemite Kingdom of Jordan"],
     "LY": ["Libya", "Libyan Arab Jamahiriya"],
     "NZ": ["Aotearoa", "N. Zealand"],
@@ -145,6 +145,8 @@ REVIEWED_ALIASES: dict[str, list[str]] = {
     "SR": ["Dutch Guiana"],
     "GN": ["Guinea-Conakry", "French Guinea"],
     "AR": ["República Argentina"],
+    "UA": ["Ukrayina"],
+    "AM": ["Hayastan"],
 }  # fmt: skip
 REVIEWED_WITHOUT_CODE: dict[str, list[str]] = {
     "several": ["Channel Islands", "European Community", "European Union", "EU", "EEC", "Europe", "EMEA", "APAC",

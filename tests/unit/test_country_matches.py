@@ -20,12 +20,13 @@ def module():
     return loaded
 
 
+def seed(name: str) -> pd.DataFrame:
+    frame = pd.read_csv(ROOT / "seeds" / f"{name}.csv", keep_default_na=False, dtype=str)
+    return frame.mask(frame == "", None)
+
+
 @pytest.fixture(scope="module")
 def match(module):
-    def seed(name: str) -> pd.DataFrame:
-        frame = pd.read_csv(ROOT / "seeds" / f"{name}.csv", keep_default_na=False, dtype=str)
-        return frame.mask(frame == "", None)
-
     return module.build_matcher(seed("iso_countries"), COMPANY, seed("country_aliases"))
 
 
@@ -53,6 +54,12 @@ def test_every_alias_means_what_its_line_says(match):
         found = match(row["alias"])
         expected = (row["country_code"], "alias", None) if row["country_code"] else (None, "no_country", row["kind"])
         assert (found.country_code, found.method, found.no_country_kind) == expected, row
+
+
+def test_a_steward_s_line_decides_for_every_way_of_typing_the_text(module):
+    line = pd.DataFrame([("Polland", "PL", "country", "steward")], columns=["alias", "country_code", "kind", "source"])
+    match = module.build_matcher(seed("iso_countries"), COMPANY, pd.concat([seed("country_aliases"), line]))
+    assert {match(text)[:2] for text in ("Polland", "POLLAND ", "polland.")} == {("PL", "alias")}
 
 
 def test_the_best_guess_is_told_where_it_is_not_taken(match):
