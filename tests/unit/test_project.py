@@ -178,9 +178,9 @@ def test_exposures_read_public_tables_and_have_an_owner(parsed):
             assert node["config"]["materialized"] in ("table", "incremental"), (exposure["name"], parent)
 
 
-def test_every_model_has_an_owner_and_a_colour_and_staging_is_private(parsed, own):
+def test_every_table_has_an_owner_and_every_model_a_colour_and_staging_is_private(parsed, own):
     groups = {group["name"]: group["owner"]["email"] for group in parsed()["groups"].values()}
-    assert {node["group"] for node in own["model"]} == set(groups) and all(groups.values())
+    assert {node["group"] for node in own["model"] + own["seed"]} == set(groups) and all(groups.values())
     for node in own["model"]:
         assert re.fullmatch("#[0-9a-f]{6}", node["docs"]["node_color"]), node["name"]
         assert (node["access"] == "private") is node["name"].startswith("stg_"), node["name"]
