@@ -57,6 +57,7 @@ def lakehouse(endpoint, tmp_path_factory):
     def run(*arguments: str) -> None:
         dbt(*arguments, "--vars", json.dumps({"schema_prefix": PREFIX}), env=environment)
 
+    run.target = environment["DBT_TARGET_PATH"]
     query("create schema if not exists {p}bronze")
     query(
         "create table {p}bronze.countries (country_code string, country_name string, region string, sub_region string,"
@@ -103,18 +104,22 @@ def test_a_full_refresh_forgets_nothing(lakehouse, after_all_loads):
     assert query(HISTORY) == after_all_loads
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "update {p}gold.dim_countries_history set valid_to = timestamp'2026-01-12 00:00:00' where country_name = 'Frankreich'",
-        "update {p}gold.dim_countries_history set is_current = true where country_name = 'Gallien'",
-        "delete from {p}gold.dim_countries_history where country_key = 'XK'",
-        "update {p}gold.dim_countries set country_name = 'Deutschand' where country_key = 'DE'",
-    ],
-)
-def test_a_damaged_history_is_found(lakehouse, after_all_loads, damage):
+def test_every_damage_to_the_history_is_found_and_named(lakehouse, after_all_loads):
     query, run = lakehouse
-    query(damage)
-    with pytest.raises(AssertionError, match="history_of_countries_has_no_gap_and_ends_in_dim_countries"):
-        run("test", *SELECT)
-    run("run", "--select", "dim_countries", "dim_countries_history")
+    history = "{p}gold.dim_countries_history"
+    query(f"update {history} set valid_to = timestamp'2026-01-12 00:00:00' where country_name = 'Frankreich'")
+    query(f"update {history} set is_current = true where country_name = 'Italy'")
+    query(f"delete from {history} where country_key = 'XK'")
+    query("update {p}gold.dim_countries set country_name = 'Deutschand' where country_key = 'DE'")
+    name = "history_of_countries_has_no_gap_and_ends_in_dim_countries"
+    with pytest.raises(AssertionError, match=name):
+        run("test", "--select", name)
+    [compiled] = Path(run.target).rglob(f"compiled/**/{name}.sql")
+    faults = {(key, fault.split(":")[0]) for key, fault in query(compiled.read_text())}
+    assert faults >= {
+        ("FR", "a gap or an overlap before 2026-01-11 00"),
+        ("IT", "2 current rows"),
+        ("XK", "current"),
+        ("DE", "current"),
+    }
+    assert {key for key, _ in faults} == {"FR", "IT", "XK", "DE"}
