@@ -50,7 +50,9 @@ class Fault:
 def source(name: str) -> Path:
     """The file of a model, seed or macro."""
     folders = ("models", "python_models", "seeds", "macros")
-    found = (path for folder in folders for path in (ROOT / folder).rglob(f"{name}.*") if path.suffix in (".sql", ".py", ".csv"))
+    found = (
+        path for folder in folders for path in (ROOT / folder).rglob(f"{name}.*") if path.suffix in (".sql", ".py", ".csv")
+    )
     return next(found, ROOT / "there is no file" / name)
 
 

@@ -115,11 +115,13 @@ class Copy:
                 return []
             found = [test for test in of.get("data_tests", []) if isinstance(test, dict) and wanted in test]
             return [
-                {wanted: {k: v for k, v in t[wanted].items() if k != "name"} | {"config": {"tags": [TAG, self.tag]}}} for t in found
+                {wanted: {k: v for k, v in t[wanted].items() if k != "name"} | {"config": {"tags": [TAG, self.tag]}}}
+                for t in found
             ]
 
         columns = [
-            {k: v for k, v in each.items() if k in ("name", "data_type", "constraints")} | {"data_tests": tests(each, each["name"])}
+            {k: v for k, v in each.items() if k in ("name", "data_type", "constraints")}
+            | {"data_tests": tests(each, each["name"])}
             for each in model["columns"]
         ]
         is_built = not fault.is_unit_tested and not (fault.statement and path.stem == fault.model)
@@ -175,7 +177,9 @@ def land(query: Callable[[str], None]) -> None:
         " updated_at timestamp, _rescued_data string, _is_deleted boolean, _dlt_load_id string, _dlt_id string,"
         " invoice_number string, customer_id string, created_at timestamp) using delta"
     )
-    types = "bigint string date date string decimal(18,2) decimal(18,2) decimal(18,2) string timestamp string boolean string string"
+    types = (
+        "bigint string date date string decimal(18,2) decimal(18,2) decimal(18,2) string timestamp string boolean string string"
+    )
     for_sql = [", ".join(f"cast({literal(v)} as {t})" for v, t in zip(row, types.split(), strict=True)) for row in INVOICES]
     query("insert into {p}bronze.invoices values " + ", ".join(f"({row}, null, null, null)" for row in for_sql))
     query(

@@ -54,7 +54,10 @@ def query(environment: dict[str, str], statement: str) -> list[tuple]:
         return [tuple(row) for row in cursor.fetchall()]
 
 
-GOLD = ("dim_countries", "dim_dates", "fct_invoices", "agg_invoices_country_month")
+GOLD = (
+    "dim_countries dim_countries_history dim_customers dim_dates fct_invoices agg_invoices_country_month"
+    " agg_invoices_country_month_status country_revenue_anomalies"
+).split()
 
 
 def gold(environment: dict[str, str]) -> dict[str, list[tuple]]:
