@@ -311,10 +311,12 @@ def _chunk(span: Span, offset: int, rows: int, seed: int) -> pa.Table:
     total[_pick(rng, "amounts_do_not_add_up", rows)] += 1000
 
     status = _status(rng, age, due, span.end, credit)
-    number = _numbers(rng, ids, issued, credit)
-    customer = pc.binary_join_element_wise(
-        "C", pc.utf8_lpad(pa.array(rng.zipf(1.3, rows) % 50_000).cast(pa.string()), 6, "0"), ""
-    )
+    original = np.maximum(ids - rng.integers(1, 500, rows), 1)
+    number = _numbers(ids, original, credit)
+    payer = rng.zipf(1.3, rows) % 50_000
+    same = credit & (original >= ids[0])  # the note goes to who got the invoice, where this chunk knows that
+    payer[same] = payer[original[same] - ids[0]]
+    customer = pc.binary_join_element_wise("C", pc.utf8_lpad(pa.array(payer).cast(pa.string()), 6, "0"), "")
     currency = _CURRENCIES.take(pa.array(country))
     currency = pc.if_else(_mask(rng, "unknown_currency", rows), "XXX", currency)
     issued = np.where(_pick(rng, "far_future_invoice_date", rows), FAR_FUTURE.astype("datetime64[D]"), issued)
@@ -377,12 +379,11 @@ def _status(rng: np.random.Generator, age: np.ndarray, due: np.ndarray, end: np.
     return _STATUS_SPELLINGS.take(pa.array(code))
 
 
-def _numbers(rng: np.random.Generator, ids: np.ndarray, issued: np.ndarray, credit: np.ndarray) -> pa.Array:
+def _numbers(ids: np.ndarray, original: np.ndarray, credit: np.ndarray) -> pa.Array:
     def numbered(prefix: str, of_ids: np.ndarray) -> pa.Array:
         return pc.binary_join_element_wise(prefix, pc.utf8_lpad(pa.array(of_ids).cast(pa.string()), 9, "0"), "")
 
     # A credit note names its own number and the invoice that it takes back.
-    original = np.maximum(ids - rng.integers(1, 500, len(ids)), 1)
     note = pc.binary_join_element_wise(numbered("CN-", ids), numbered("INV-", original), "/")
     return pc.if_else(pa.array(credit), note, numbered("INV-", ids))
 
