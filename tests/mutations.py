@@ -14,7 +14,8 @@ class Fault:
     """One fault in one model, tried on a copy of the model.
 
     caught_by: a unit test of the model; a test in tests/dbt/; a generic test of the last of the copied models, by its name or
-    its kind, behind the column's name if it is a column's, such as "country_key: relationships"; or "contract". through: the models that are built anew on the faulty one, in order.
+    its kind, behind the column's name if it is a column's, such as "country_key: relationships"; or "contract".
+    through: the models that are built anew on the faulty one, in order.
 
     A fault in SQL replaces the text `old` by `new` in the model, or in the macro that it calls. merges: the model's table is
     there already, and the newest load not yet processed. A fault in data is a `statement` that changes the table {t}.

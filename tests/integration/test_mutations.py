@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -69,10 +69,11 @@ class Copy:
 
     number: int
     fault: Fault
-    tag: str = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "tag", f"{TAG}_{self.number}")
+    @property
+    def tag(self) -> str:
+        """What dbt's results are told apart by."""
+        return f"{TAG}_{self.number}"
 
     def named(self, model: str) -> str:
         """A model's name among these copies, which is its own where it has no copy."""
@@ -100,6 +101,7 @@ class Copy:
         copy.with_suffix(".yml").write_text(self._references(yaml.safe_dump(self._properties(path), sort_keys=False)))
 
     def _references(self, text: str) -> str:
+        """With references to these copies, where names are written out."""
         return re.sub(r"""\bref\((["'])(\w+)\1\)""", lambda m: f"ref({m[1]}{self.named(m[2])}{m[1]})", text)
 
     def _jinja(self, text: str, config: dict | None = None) -> str:
