@@ -135,6 +135,7 @@ class Engine(ABC):
         self.kill_stray()
         # Spark Connect's port is open to every user of this machine: the token keeps it to this process and its children
         environment = {**os.environ, "SPARK_CONNECT_AUTHENTICATE_TOKEN": self.token, "SPARK_LOCAL_IP": "127.0.0.1"}
+        environment["PYSPARK_PYTHON"] = sys.executable  # what runs the Python functions of statements; else any python3 would
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.settings.state, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,

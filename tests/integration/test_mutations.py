@@ -5,11 +5,12 @@ that must catch it, and with the models on the way to that test. So faults do no
 them, and nothing has to be restored. Every such set of copies is there once more without the fault: that one must pass.
 """
 
+import functools
 import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ GOOD = (1, "'DE'", "2026-02-10", "2026-03-12", "EUR", "10.00", "2.00", "12.00", 
 INVOICES = [
     (*GOOD, "r1"),
     (2, "'Germany'", "2026-01-10", "2026-02-10", "USD", "33.33", "6.67", "40.00", "open", *GOOD[9:], "r2"),
-    (3, "'Atlantis'", "2025-12-10", None, "GBP", "17.77", "3.37", "21.14", "overdue", *GOOD[9:], "r3"),
+    (3, "'Atlantis'", "2025-12-10", "2026-01-10", "GBP", "17.77", "3.37", "21.14", "overdue", *GOOD[9:], "r3"),
     (4, "null", *GOOD[2:], "r4"),
     (5, "'Frankreich'", *GOOD[2:5], "-5.00", "-1.00", "-6.00", "credit_note", *GOOD[9:], "r5"),
     (6, "'FRA'", *GOOD[2:8], "draft", *GOOD[9:], "r6"),
@@ -56,6 +57,11 @@ COUNTRIES = [
 ]
 
 
+@functools.cache
+def properties(path: Path) -> dict:
+    return yaml.safe_load(path.read_text())
+
+
 @dataclass(frozen=True)
 class Copy:
     """The copies of one fault's models, with their test. number: in their names; fault: what is copied, with or without the
@@ -63,10 +69,11 @@ class Copy:
 
     number: int
     fault: Fault
-    tag: str = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "tag", f"{TAG}_{self.number}")
+    @property
+    def tag(self) -> str:
+        """What dbt's results are told apart by."""
+        return f"{TAG}_{self.number}"
 
     def named(self, model: str) -> str:
         """A model's name among these copies, which is its own where it has no copy."""
@@ -94,6 +101,7 @@ class Copy:
         copy.with_suffix(".yml").write_text(self._references(yaml.safe_dump(self._properties(path), sort_keys=False)))
 
     def _references(self, text: str) -> str:
+        """With references to these copies, where names are written out."""
         return re.sub(r"""\bref\((["'])(\w+)\1\)""", lambda m: f"ref({m[1]}{self.named(m[2])}{m[1]})", text)
 
     def _jinja(self, text: str, config: dict | None = None) -> str:
@@ -105,18 +113,25 @@ class Copy:
     def _properties(self, path: Path) -> dict:
         """The copy's yml: what the model needs to be built, and the one test."""
         kind, fault = ("seeds" if path.suffix == ".csv" else "models"), self.fault
-        whole = yaml.safe_load((path.parent / "seeds.yml" if kind == "seeds" else path.with_suffix(".yml")).read_text())
+        whole = properties(path.parent / "seeds.yml" if kind == "seeds" else path.with_suffix(".yml"))
         (model,) = (model for model in whole[kind] if model["name"] == path.stem)
         is_last = path.stem == fault.models[-1]
         *column, wanted = fault.caught_by.split(": ")
+        tags = {"tags": [TAG, self.tag]}
 
         def tests(of: dict, name: str | None) -> list[dict]:
             if not is_last or name != (column[0] if column else None):
                 return []
-            found = [test for test in of.get("data_tests", []) if isinstance(test, dict) and wanted in test]
+            found = [next(iter(t.items())) for t in of.get("data_tests", []) if isinstance(t, dict)]
             return [
+<<<<<<< HEAD
                 {wanted: {k: v for k, v in t[wanted].items() if k != "name"} | {"config": {"tags": [TAG, self.tag]}}}
                 for t in found
+=======
+                {kind: {k: v for k, v in what.items() if k != "name"} | {"config": what.get("config", {}) | tags}}
+                for kind, what in found
+                if wanted in (kind, what.get("name"))
+>>>>>>> work-E
             ]
 
         columns = [
@@ -125,10 +140,10 @@ class Copy:
             for each in model["columns"]
         ]
         is_built = not fault.is_unit_tested and not (fault.statement and path.stem == fault.model)
-        config = model.get("config", {}) | ({"tags": [TAG, self.tag]} if is_built else {})
+        config = model.get("config", {}) | (tags if is_built else {})
         copy = {"name": self.named(path.stem), "config": config, "data_tests": tests(model, None), "columns": columns}
         units = [
-            unit | {"model": self.named(path.stem), "config": {"tags": [TAG, self.tag]}}
+            unit | {"model": self.named(path.stem), "config": tags}
             for unit in whole.get("unit_tests", [])
             if unit["name"] == wanted
         ]
