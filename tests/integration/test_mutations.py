@@ -124,14 +124,9 @@ class Copy:
                 return []
             found = [next(iter(t.items())) for t in of.get("data_tests", []) if isinstance(t, dict)]
             return [
-<<<<<<< HEAD
-                {wanted: {k: v for k, v in t[wanted].items() if k != "name"} | {"config": {"tags": [TAG, self.tag]}}}
-                for t in found
-=======
                 {kind: {k: v for k, v in what.items() if k != "name"} | {"config": what.get("config", {}) | tags}}
                 for kind, what in found
                 if wanted in (kind, what.get("name"))
->>>>>>> work-E
             ]
 
         columns = [
