@@ -61,3 +61,10 @@ def endpoint(tmp_path_factory) -> Iterator[dict[str, str]]:
     """One endpoint for the whole session, as the variables of its clients."""
     with running_endpoint(tmp_path_factory.mktemp("lakehouse")) as environment:
         yield environment
+
+
+@pytest.fixture(scope="session")
+def fast_endpoint(tmp_path_factory) -> Iterator[dict[str, str]]:
+    """The same with Sail, for tests of dbt's SQL with many small statements; what they build, others build on Spark."""
+    with running_endpoint(tmp_path_factory.mktemp("fast_lakehouse"), ENGINE="sail") as environment:
+        yield environment

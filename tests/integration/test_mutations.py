@@ -158,15 +158,15 @@ def literal(value: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def query(endpoint) -> Iterator[Callable[[str], None]]:
+def query(fast_endpoint) -> Iterator[Callable[[str], None]]:
     """A function that runs a statement in which {p} is the schemas' prefix. The tables go with the session's lakehouse."""
-    host, path = endpoint["LOCAL_DATABRICKS_HOST"], endpoint["LOCAL_DATABRICKS_HTTP_PATH"]
+    host, path = fast_endpoint["LOCAL_DATABRICKS_HOST"], fast_endpoint["LOCAL_DATABRICKS_HTTP_PATH"]
     connection = sql.connect(
         server_hostname=host,
         http_path=path,
-        access_token=endpoint["LOCAL_DATABRICKS_TOKEN"],
+        access_token=fast_endpoint["LOCAL_DATABRICKS_TOKEN"],
         _connection_uri=f"https://{host}/{path}",
-        _tls_trusted_ca_file=endpoint["LOCAL_DATABRICKS_CA_FILE"],
+        _tls_trusted_ca_file=fast_endpoint["LOCAL_DATABRICKS_CA_FILE"],
         enable_telemetry=False,
     )
 
@@ -207,7 +207,7 @@ def table(project_model: str, number: str = "") -> str:
 
 
 @pytest.fixture(scope="module")
-def outcomes(endpoint, query, tmp_path_factory) -> dict[str, list[tuple[str, str, str]]]:
+def outcomes(fast_endpoint, query, tmp_path_factory) -> dict[str, list[tuple[str, str, str]]]:
     """For every copy's tag, what dbt said of its models and of its test: (kind of node, status, message)."""
     project = tmp_path_factory.mktemp("project")
     for name in ("dbt_project.yml", "profiles.yml", "packages.yml", "package-lock.yml", "selectors.yml"):
@@ -222,7 +222,7 @@ def outcomes(endpoint, query, tmp_path_factory) -> dict[str, list[tuple[str, str
         (project / "dbt_packages" / package.name).symlink_to(STAND_INS / "elementary" if is_off else package)
     for copy in COPIES.values():
         copy.write(project)
-    environment = environment_of(endpoint, tmp_path_factory.mktemp("dbt"))
+    environment = environment_of(fast_endpoint, tmp_path_factory.mktemp("dbt"))
 
     def run(*arguments: str, **options) -> list:
         variables = json.dumps({"schema_prefix": PREFIX})
