@@ -3,6 +3,7 @@
 Which one is the setting ENGINE: Apache Spark (`spark.py`) or Sail (`sail.py`).
 """
 
+import atexit
 import ctypes
 import logging
 import os
@@ -233,6 +234,8 @@ class Engine(ABC):
         # pyspark would retry for minutes what a dead server does not answer; `run` tells the clients sooner and better
         client = SparkConnectClient(self._builder, user_id="local", retry_policy={"max_retries": 2})
         client._session_id = session_id  # the builder could give it too, but the builder is shared
+        # at exit pyspark would ask an engine that is stopped by then, for each client that ever was, which it keeps for that
+        atexit.unregister(client._cleanup_ml_cache)
         return client
 
     # ---- the dialect
