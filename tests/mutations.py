@@ -69,6 +69,9 @@ REASONS = "each_fault_of_an_invoice_gives_its_reason"
 NEWEST = "the_newest_version_of_an_invoice_wins"
 LEAVES = "a_rejected_row_leaves_when_a_newer_version_of_its_invoice_is_used"
 PLACES = "a_row_that_is_nowhere_or_in_two_places_is_unaccounted"
+STATUS = "a_status_is_one_of_the_known_ones"
+COUNTRY_REASONS = "each_fault_of_a_country_gives_its_reason"
+WEEKS = "weeks_are_iso_8601_s_around_new_year"
 RATES = "a_missing_rate_is_the_latest_earlier_one"
 REVIEW = "what_was_not_matched_for_certain_is_shown_with_what_it_is_worth"
 FACTS = "amounts_are_converted_and_credit_notes_and_unknown_countries_are_flagged"
@@ -97,6 +100,10 @@ FAULTS["Silver: judging rows"] = [
         "- total_amount) > 0.01", "- total_amount) > 0.10", REASONS),
     sql("stg_invoices", "an invoice may be dated a day more ahead",
         "date_add(to_date(_loaded_at), 366)", "date_add(to_date(_loaded_at), 367)", REASONS),
+    sql("stg_invoices", "a status counts only as it is written in the list",
+        "when lower(trim(status)) in", "when status in", STATUS),
+    sql("stg_countries", "any code is a country",
+        "not is_known_country then", "is_known_country is null then", COUNTRY_REASONS),
     sql("stg_invoices", "any three letters are a currency",
         "and not is_known_currency", "and is_known_currency is null", REASONS),
     sql("stg_invoices", "a NaN counts as no value at all",
@@ -182,6 +189,10 @@ FAULTS["Silver: countries and rates"] = [
 ]  # fmt: skip
 
 FAULTS["Gold: facts"] = [
+    sql("fct_invoices", "only what is negative is a credit note",
+        "status = 'credit_note' or total_amount < 0 as", "total_amount < 0 as", FACTS),
+    sql("fct_invoices", "every due date has a key",
+        "due_date between date '{{ var(\"first_date\") }}' and date '{{ var(\"last_date\") }}'", "due_date is not null", FACTS),
     sql("fct_invoices", "deleted invoices are facts",
         "where not is_deleted", "", FACTS),
     sql("fct_invoices", "an invoice without a known text is lost",
@@ -260,6 +271,10 @@ FAULTS["Gold: dimensions"] = [
         "where\n        not exists (", "where\n        false and not exists (", CUSTOMERS),
     data("dim_countries", "a country has two rows",
         "insert into {t} select * from {t} where country_key = 'DE'", "primary_key"),
+    sql("dim_dates", "the days of a week begin with 0",
+        "weekday(calendar_date) + 1 as", "weekday(calendar_date) as", WEEKS),
+    sql("dim_dates", "a week belongs to the year of its day",
+        "extract(yearofweek from calendar_date)", "year(calendar_date)", WEEKS),
     data("dim_dates", "a day is missing",
         "delete from {t} where calendar_date = date'2026-02-10'", "invoice_date_key: relationships", "fct_invoices"),
 ]  # fmt: skip
@@ -267,6 +282,8 @@ FAULTS["Gold: dimensions"] = [
 FAULTS["Gold: aggregates"] = [
     sql("agg_invoices_country_month", "totals leave out drafts",
         "sum(total_amount_reporting), 0)", "sum(case when status <> 'draft' then total_amount_reporting end), 0)", RECONCILE),
+    sql("agg_invoices_country_month", "tax is summed from net amounts",
+        "sum(tax_amount_reporting)", "sum(net_amount_reporting)", "a_country_s_net_and_tax_add_up_to_its_total"),
     sql("agg_invoices_country_month", "drafts are revenue",
         "filter (where status not in ('draft', 'cancelled'))", "", GROWTH),
     sql("agg_invoices_country_month", "credit notes count as invoices",
