@@ -291,6 +291,7 @@ def test_a_merge_reads_only_files_that_can_hold_its_keys_wherever_they_lie(lakeh
         run("run", "--select", "silver_invoices")
         return row
 
+    run("run", *SELECT)  # from here on no other load is unfinished
     update(10, 1)
     [[holding]] = query("select input_file_name() from {p}silver.invoices where invoice_id = 5000")
     [location] = [value for value in query("describe detail {p}silver.invoices")[0] if str(value).startswith("file:")]
