@@ -22,7 +22,7 @@ from benchmarks.engines import call
 from benchmarks.repeat_builds import ROOT, clients
 
 MODEL = Path("models/silver/silver_invoices.sql")
-STRATEGY, PARTITION = '"merge_in_key_ranges"', 'partition_by="invoice_month"'
+STRATEGY, PARTITION = '"merge"', 'partition_by="invoice_month"'
 #: The months that the batch's invoices have and had, as literals; one more query of the table finds those that they had.
 IN_MONTHS = """
 {% macro get_incremental_merge_in_months_sql(arg_dict) -%}
@@ -42,12 +42,11 @@ IN_MONTHS = """
 """
 #: What each way replaces in the model.
 WAYS = {
-    "key ranges": {},
-    "plain merge": {STRATEGY: '"merge"'},
-    "months": {STRATEGY: '"merge_in_months"'},
+    "by month": {},
+    "by month, and told the months": {STRATEGY: '"merge_in_months"'},
     "no partitions": {PARTITION + ",": ""},
-    "key ranges, clustered by key": {PARTITION: 'liquid_clustered_by="invoice_id"'},
-    "key ranges, deletion vectors": {PARTITION: PARTITION + ', tblproperties={"delta.enableDeletionVectors": "true"}'},
+    "clustered by key": {PARTITION: 'liquid_clustered_by="invoice_id"'},
+    "by month, deletion vectors": {PARTITION: PARTITION + ', tblproperties={"delta.enableDeletionVectors": "true"}'},
 }
 BRONZE = """
 select {id} as invoice_id, concat('INV-', {id}) as invoice_number, concat('C', {id} % 5000) as customer_id, 'DE' as country,

@@ -1,7 +1,7 @@
 {{
     config(
         materialized="incremental",
-        incremental_strategy="merge_in_key_ranges",
+        incremental_strategy="merge",
         unique_key="invoice_id",
         partition_by="invoice_month",
         on_schema_change="append_new_columns",
