@@ -20,6 +20,7 @@ from pathlib import Path
 
 from benchmarks.engines import call
 from benchmarks.repeat_builds import ROOT, clients
+from tests.fixtures_dbt import copy_of_the_project
 
 MODEL = Path("models/silver/silver_invoices.sql")
 STRATEGY, PARTITION = '"merge"', 'partition_by="invoice_month"'
@@ -63,10 +64,7 @@ MODELS = ("+silver_row_accounting", "--exclude", "resource_type:seed")
 
 def project(folder: Path, edits: dict[str, str]) -> Path:
     """A copy of the project whose model merges in another way."""
-    for name in ("dbt_project.yml", "packages.yml", "package-lock.yml", "profiles.yml", "selectors.yml"):
-        shutil.copy(ROOT / name, folder)
-    for name in ("dbt_packages", "models", "python_models", "macros", "seeds", "tests/dbt"):
-        shutil.copytree(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "dbt_packages", copy_of_the_project(folder) / "dbt_packages")
     (folder / "macros" / "get_incremental_merge_in_months_sql.sql").write_text(IN_MONTHS)
     text = (folder / MODEL).read_text()
     for old, new in edits.items():

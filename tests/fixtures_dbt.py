@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +25,15 @@ NOWHERE = {
     "DATABRICKS_TOKEN": "none",
     "DATABRICKS_CLUSTER_ID": "0000-000000-none",
 }
+
+
+def copy_of_the_project(folder: Path) -> Path:
+    """The dbt project, without its packages, in a folder where it may be changed."""
+    for name in ("dbt_project.yml", "profiles.yml", "packages.yml", "package-lock.yml", "selectors.yml"):
+        shutil.copy(ROOT / name, folder / name)
+    for name in ("models", "python_models", "macros", "seeds", "snapshots", "tests/dbt"):
+        shutil.copytree(ROOT / name, folder / name)
+    return folder
 
 
 def dbt(*arguments: str, env: dict[str, str], project: Path = ROOT, may_fail: bool = False) -> object:

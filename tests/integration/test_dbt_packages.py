@@ -9,10 +9,7 @@ from pathlib import Path
 import pytest
 
 from local_databricks.packages import resolve
-from tests.fixtures_dbt import NOWHERE, ROOT
-
-PROJECT = ("dbt_project.yml", "packages.yml", "package-lock.yml", "profiles.yml", "selectors.yml")
-FOLDERS = ("models", "python_models", "macros", "seeds", "tests/dbt")
+from tests.fixtures_dbt import NOWHERE, copy_of_the_project
 
 
 @pytest.fixture
@@ -20,11 +17,7 @@ def project(tmp_path) -> Path:
     """A copy of the dbt project without packages."""
     root = tmp_path / "project"
     root.mkdir()
-    for name in PROJECT:
-        shutil.copy(ROOT / name, root / name)
-    for folder in FOLDERS:
-        shutil.copytree(ROOT / folder, root / folder)
-    return root
+    return copy_of_the_project(root)
 
 
 def parse(project: Path) -> dict:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from databricks import sql
 
-from tests.fixtures_dbt import ROOT, dbt, environment_of
+from tests.fixtures_dbt import ROOT, copy_of_the_project, dbt, environment_of
 
 SEED = 7
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -293,10 +293,8 @@ def test_a_new_column_arrives_in_the_tables_that_exist(lakehouse, after_each_loa
     query, run = lakehouse
     run("run", *SELECT)
     before = query(SILVER), query(REJECTED)
-    for name in ("dbt_project.yml", "packages.yml", "package-lock.yml", "selectors.yml"):
-        shutil.copy(ROOT / name, tmp_path)
-    for name in ("dbt_packages", "macros", "models", "python_models", "seeds", "tests/dbt"):
-        shutil.copytree(ROOT / name, tmp_path / name)
+    copy_of_the_project(tmp_path)
+    shutil.copytree(ROOT / "dbt_packages", tmp_path / "dbt_packages")
     for name, old, new in (
         ("stg_invoices", " country as country_text,", " country as country_text, concat('to ', country) as note,"),
         ("silver_invoices", " country_text,", " country_text, note,"),

@@ -8,7 +8,6 @@ them, and nothing has to be restored. Every such set of copies is there once mor
 import functools
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ import yaml
 from databricks import sql
 
 from local_databricks.packages import STAND_INS, resolve
-from tests.fixtures_dbt import ROOT, dbt, environment_of
+from tests.fixtures_dbt import ROOT, copy_of_the_project, dbt, environment_of
 from tests.mutations import Fault, all_faults, report, source
 
 FAULTS = all_faults()
@@ -209,12 +208,7 @@ def table(project_model: str, number: str = "") -> str:
 @pytest.fixture(scope="module")
 def outcomes(fast_endpoint, query, tmp_path_factory) -> dict[str, list[tuple[str, str, str]]]:
     """For every copy's tag, what dbt said of its models and of its test: (kind of node, status, message)."""
-    project = tmp_path_factory.mktemp("project")
-    for name in ("dbt_project.yml", "profiles.yml", "packages.yml", "package-lock.yml", "selectors.yml"):
-        shutil.copy(ROOT / name, project / name)
-    for folder in ("models", "python_models", "macros", "seeds", "snapshots", "tests/dbt"):
-        if (ROOT / folder).is_dir():
-            shutil.copytree(ROOT / folder, project / folder)
+    project = copy_of_the_project(tmp_path_factory.mktemp("project"))
     (project / "dbt_packages").mkdir()
     resolve()
     for package in (ROOT / "dbt_packages").iterdir():  # Elementary, which would look on, takes seconds and is not at stake here
