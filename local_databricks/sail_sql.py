@@ -254,18 +254,22 @@ class _Scope:
         if not texts:
             return
         try:
-            kinds = [kind for _, kind in self._analyze(self._query([f"{text} AS c{i}" for i, text in enumerate(texts)]))]
+            kinds = [kind for _, kind in self._analyze(self._query([f"{text} AS c{i}" for i, text in enumerate(texts)], True))]
             self._known |= dict(zip(texts, kinds, strict=True))
         except Exception:  # a correlated query, say: what depends on these types is then refused
             return
 
-    def _query(self, projections: list[str]) -> str:
-        """SELECT the projections from what this SELECT reads, row by row."""
-        reads = [
-            self.select.args.get("from_"),
-            *(self.select.args.get("joins") or []),
-            *(self.select.args.get("laterals") or []),
-        ]
+    def _query(self, projections: list[str], with_both_sides: bool = False) -> str:
+        """SELECT the projections from what this SELECT reads, row by row.
+
+        with_both_sides: what a SEMI or ANTI JOIN only looks at can be selected too; for types, since the rows are others.
+        """
+        joins = [join.copy() for join in self.select.args.get("joins") or []]
+        for join in joins:
+            if with_both_sides and join.kind in ("SEMI", "ANTI"):
+                join.set("side", None)
+                join.set("kind", None)
+        reads = [self.select.args.get("from_"), *joins, *(self.select.args.get("laterals") or [])]
         named: list[exp.CTE] = []
         scope = self.select
         while scope is not None:  # the named queries that this one sees

@@ -1404,6 +1404,12 @@ CASES["What dbt and its packages send"] = [
         " rows between unbounded preceding and current row) as training_avg, stddev(v) over (partition by 1 order by id rows"
         " between unbounded preceding and current row) as training_stddev from values (1, 1D), (2, 1D), (3, 4D) as t(id, v))"
         " order by id", [(1, None), (2, 0.0), (3, 1.1547)]),
+    script("project: merge of newer versions with dates", ["create table {t} (id int, d date, at timestamp) using delta",
+        "insert into {t} values (1, date'2024-01-01', timestamp'2024-01-01 00:00:00')", "merge into {t} as t using (select 1 as"
+        " id, date'2024-02-29' as d, timestamp'2024-02-01 10:00:00.5' as at union all select 2, null, timestamp'2024-03-01"
+        " 00:00:00') as s on s.id <=> t.id when matched and struct(s.at, s.id) > struct(t.at, t.id) then update set * when not"
+        " matched then insert *"], "select * from {t} order by id", [(1, day("2024-02-29"), at("2024-02-01 10:00:00.5")),
+        (2, None, at("2024-03-01"))]),
     row("project: types of named queries", "with a as (select cast(size(array(1, 2)) as int) as n, avg(v) as m, sum(v) as s"
         " from values (1.10), (2.25) as t(v)), b as (select n * 2 as n, m / 3 as m, s + 1 as s from a)"
         " select n, m, s + n from b",
