@@ -10,7 +10,8 @@ with
 
 unusable as (
 
-    -- Also of the loads after a late one: its row may take the place of a newer load's, which had outdone a rejected row.
+    -- Also of the loads after a late one: its row may take the place of a newer load's, which had outdone a
+    -- rejected row.
     select {{ columns | join(", ") }}
     from {{ ref("stg_invoices") }}
     where size(reasons) > 0 and {{ in_unfinished_loads("invoices", "invoice_id", and_later=true) }}
