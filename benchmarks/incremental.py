@@ -1,6 +1,6 @@
 """Does the cost of silver.invoices follow the batch? Small and large changes against a full refresh, merged in several ways.
 
-    python -m benchmarks.incremental [--invoices 1000000] [--shares 0.001 0.01 0.1] [--ways 'plain merge' …]
+    python -m benchmarks.incremental [--invoices 1000000] [--shares 0.001 0.01 0.1] [--ways 'by month' …]
 
 On Spark, each way of merging over bronze tables of its own, all in one run. Half of a change is new invoices, half updates: of
 the last three months of five years, or scattered over all of them. Prints a Markdown table: the seconds of the model in dbt's
