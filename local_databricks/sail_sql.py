@@ -129,13 +129,16 @@ def _text(node: exp.Expression, copy: bool = True) -> str:
     return node.sql(dialect="spark", comments=False, normalize_functions="lower", copy=copy)
 
 
-def _scopes(node: exp.Expression) -> Iterator[exp.Select]:
-    """Every SELECT after all that it reads, so that it sees them rewritten."""
-    with_ = node.args.get("with_")
-    for child in [*([with_] if with_ else []), *(child for child in node.iter_expressions() if child is not with_)]:
-        yield from _scopes(child)
-    if isinstance(node, exp.Select):
-        yield node
+def _scopes(tree: exp.Expression) -> Iterator[exp.Select]:
+    """Every SELECT after all that it reads, so that it sees them rewritten. By a stack: a long chain of OR is a deep tree."""
+    todo, found = [tree], []
+    while todo:
+        node = todo.pop()
+        if isinstance(node, exp.Select):
+            found.append(node)
+        named = node.args.get("with_")
+        todo += [*([named] if named else []), *(child for child in node.iter_expressions() if child is not named)]
+    return reversed(found)
 
 
 def _syntax_error(sql: str, error: Exception) -> SqlError:
@@ -254,7 +257,12 @@ class _Scope:
         if not texts:
             return
         try:
-            kinds = [kind for _, kind in self._analyze(self._query([f"{text} AS c{i}" for i, text in enumerate(texts)], True))]
+            kinds = [
+                kind
+                for _, kind in self._analyze(
+                    self._query([f"{text} AS c{i}" for i, text in enumerate(texts)], with_both_sides=True)
+                )
+            ]
             self._known |= dict(zip(texts, kinds, strict=True))
         except Exception:  # a correlated query, say: what depends on these types is then refused
             return
@@ -270,12 +278,12 @@ class _Scope:
                 join.set("side", None)
                 join.set("kind", None)
         reads = [self.select.args.get("from_"), *joins, *(self.select.args.get("laterals") or [])]
+        inside = {id(self.select), *map(id, _parents(self.select))}
         named: list[exp.CTE] = []
         scope = self.select
         while scope is not None:  # the named queries that this one sees
             if with_ := scope.args.get("with_"):
-                inside = {id(self.select), *map(id, _parents(self.select))}
-                named = [*takewhile(lambda cte, inside=inside: id(cte) not in inside, with_.expressions), *named]
+                named = [*takewhile(lambda cte: id(cte) not in inside, with_.expressions), *named]
             scope = scope.parent
         for cte in named:
             if id(cte) not in self._named:
