@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.repeat_builds import ROOT, clients
+from tests.conftest import ROOT, clients
 
 EDITED = ROOT / "models" / "gold" / "fct_invoices.sql"
 STEPS = {

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.engines import call
-from benchmarks.repeat_builds import ROOT, clients
+from tests.conftest import ROOT, clients
 from tests.fixtures_dbt import copy_of_the_project
 
 MODEL = Path("models/silver/silver_invoices.sql")

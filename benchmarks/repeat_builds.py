@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.conftest import ROOT, clients
 
 
 def call(command: list[str], environment: dict[str, str], log: Path) -> tuple[int, float]:
@@ -26,13 +26,6 @@ def call(command: list[str], environment: dict[str, str], log: Path) -> tuple[in
     with log.open("a") as output:
         code = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=output).returncode
     return code, time.monotonic() - began
-
-
-def clients(environment: dict[str, str]) -> dict[str, str]:
-    """The environment with what the endpoint's clients need besides."""
-    command = [sys.executable, "-m", "local_databricks", "env"]
-    printed = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True).stdout
-    return environment | dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
 
 
 def main() -> int:

@@ -44,6 +44,18 @@ def clients(environment: dict[str, str]) -> dict[str, str]:
     return environment | dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
 
 
+def connect(environment: dict[str, str], token: str | None = None, **options):
+    """A connection of databricks-sql-connector to the endpoint whose clients' variables these are."""
+    from databricks import sql  # takes two seconds, which many tests need not pay
+
+    host, path = environment["LOCAL_DATABRICKS_HOST"], environment["LOCAL_DATABRICKS_HTTP_PATH"]
+    return sql.connect(
+        server_hostname=host, http_path=path, access_token=token or environment["LOCAL_DATABRICKS_TOKEN"],
+        _connection_uri=f"https://{host}/{path}", _tls_trusted_ca_file=environment["LOCAL_DATABRICKS_CA_FILE"],
+        enable_telemetry=False, _retry_stop_after_attempts_count=3, _retry_delay_max=1, **options,
+    )  # fmt: skip
+
+
 @contextmanager
 def running_endpoint(home: Path, **variables: str) -> Iterator[dict[str, str]]:
     """A started endpoint over `home`; gives the environment that its clients need and stops it at the end."""

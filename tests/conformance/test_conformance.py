@@ -6,24 +6,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from databricks import sql
 from databricks.sql.exc import Error
 
 from tests.conformance.cases import MAKE_SHARED, SCHEMA, Case, Fails, Holds, Names, Rows, all_cases, differences
-from tests.conftest import running_endpoint
+from tests.conftest import connect, running_endpoint
 
 CASES = all_cases()
 #: Statements at a time.
 CLIENTS = 3
-
-
-def connect(environment: dict[str, str]):
-    host, path = environment["LOCAL_DATABRICKS_HOST"], environment["LOCAL_DATABRICKS_HTTP_PATH"]
-    return sql.connect(
-        server_hostname=host, http_path=path, access_token=environment["LOCAL_DATABRICKS_TOKEN"],
-        _connection_uri=f"https://{host}/{path}", _tls_trusted_ca_file=environment["LOCAL_DATABRICKS_CA_FILE"],
-        enable_telemetry=False,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=("sail", "spark"))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import connect
 from tests.fixtures_dbt import dbt, environment_of
-from tests.integration.test_endpoint import connect
 
 PREFIX = "countries_"
 SELECT = (

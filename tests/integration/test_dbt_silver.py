@@ -9,8 +9,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from databricks import sql
 
+from tests.conftest import connect
 from tests.fixtures_dbt import ROOT, copy_of_the_project, dbt, environment_of
 
 SEED = 7
@@ -142,15 +142,7 @@ def lakehouse(endpoint, tmp_path_factory):
     """Bronze tables and seeds under schemas of their own; gives a function to query and one to run dbt."""
     prefix = "history_"
     environment = environment_of(endpoint, Path(tmp_path_factory.mktemp("dbt")))
-    uri = f"https://{endpoint['LOCAL_DATABRICKS_HOST']}/{endpoint['LOCAL_DATABRICKS_HTTP_PATH']}"
-    connection = sql.connect(
-        server_hostname=endpoint["LOCAL_DATABRICKS_HOST"],
-        http_path=endpoint["LOCAL_DATABRICKS_HTTP_PATH"],
-        access_token=endpoint["LOCAL_DATABRICKS_TOKEN"],
-        _connection_uri=uri,
-        _tls_trusted_ca_file=endpoint["LOCAL_DATABRICKS_CA_FILE"],
-        enable_telemetry=False,
-    )
+    connection = connect(endpoint)
 
     def query(statement: str) -> list[tuple]:
         with connection.cursor() as cursor:

@@ -15,22 +15,12 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from databricks import sql
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.compute import Language
 from databricks.sql.exc import Error, RequestError, ServerOperationError
 from databricks.sql.thrift_api.TCLIService import ttypes
 
-from tests.conftest import free_port, python, running_endpoint
-
-
-def connect(environment: dict[str, str], token: str | None = None, **options):
-    host, path = environment["LOCAL_DATABRICKS_HOST"], environment["LOCAL_DATABRICKS_HTTP_PATH"]
-    return sql.connect(
-        server_hostname=host, http_path=path, access_token=token or environment["LOCAL_DATABRICKS_TOKEN"],
-        _connection_uri=f"https://{host}/{path}", _tls_trusted_ca_file=environment["LOCAL_DATABRICKS_CA_FILE"],
-        enable_telemetry=False, _retry_stop_after_attempts_count=3, _retry_delay_max=1, **options,
-    )  # fmt: skip
+from tests.conftest import connect, free_port, python, running_endpoint
 
 
 @pytest.fixture
@@ -187,7 +177,7 @@ def test_a_cancelled_statement_stops_in_spark(endpoint, cursor):
 
 def test_a_statement_whose_client_was_killed_stops_in_spark(endpoint):
     _, spark = processes(endpoint)
-    code = f"from tests.integration.test_endpoint import *; connect({endpoint!r}).cursor().execute({SLOW!r})"
+    code = f"from tests.conftest import connect; connect({endpoint!r}).cursor().execute({SLOW!r})"
     client = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     assert until(lambda: cpu_seconds(spark, 0.5) > 0.2), "the statement does not run"
     client.kill()

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from databricks import sql
 
 from local_databricks.packages import STAND_INS, resolve
+from tests.conftest import connect
 from tests.fixtures_dbt import ROOT, copy_of_the_project, dbt, environment_of
 from tests.mutations import Fault, all_faults, report, source
 
@@ -159,15 +159,7 @@ def literal(value: object) -> str:
 @pytest.fixture(scope="module")
 def query(fast_endpoint) -> Iterator[Callable[[str], None]]:
     """A function that runs a statement in which {p} is the schemas' prefix. The tables go with the session's lakehouse."""
-    host, path = fast_endpoint["LOCAL_DATABRICKS_HOST"], fast_endpoint["LOCAL_DATABRICKS_HTTP_PATH"]
-    connection = sql.connect(
-        server_hostname=host,
-        http_path=path,
-        access_token=fast_endpoint["LOCAL_DATABRICKS_TOKEN"],
-        _connection_uri=f"https://{host}/{path}",
-        _tls_trusted_ca_file=fast_endpoint["LOCAL_DATABRICKS_CA_FILE"],
-        enable_telemetry=False,
-    )
+    connection = connect(fast_endpoint)
 
     def run(statement: str) -> None:
         with connection.cursor() as cursor:

@@ -17,8 +17,7 @@ import pytest
 import sqlalchemy
 
 from tests import online_retail
-from tests.conftest import ROOT, clients, free_port, python, run
-from tests.integration.test_endpoint import connect
+from tests.conftest import ROOT, clients, connect, free_port, python, run
 
 INVOICES = 5_000
 

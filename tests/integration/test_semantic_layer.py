@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import python
+from tests.conftest import connect, python
 from tests.fixtures_dbt import dbt, environment_of
-from tests.integration.test_endpoint import connect
 
 SEED = 20260301
 PREFIX = "metrics_"
