@@ -204,7 +204,8 @@ FAULTS["Gold: facts"] = [
     sql("fct_invoices", "the unknown country has a key of its own",
         "coalesce(matches.country_code, 'ZZ')", "coalesce(matches.country_code, 'QQ')", "country_key: relationships"),
     sql("fct_invoices", "the rate divides",
-        "invoices.total_amount * rates.exchange_rate", "invoices.total_amount / rates.exchange_rate", FACTS),
+        "{{ amount }} * {{ rates }}.exchange_rate", "{{ amount }} / {{ rates }}.exchange_rate", FACTS,
+        macro="in_reporting_currency"),
     sql("fct_invoices", "the rate of any month is taken",
         "and invoices.invoice_month = rates.invoice_month", "", "primary_key"),
     sql("fct_invoices", "net is rounded by itself",
@@ -252,7 +253,8 @@ FAULTS["Gold: facts"] = [
 
 FAULTS["Gold: dimensions"] = [
     sql("dim_countries", "ISO's region wins over the company's",
-        "coalesce(company.region, iso.region)", "coalesce(iso.region, company.region)", COUNTRIES),
+        "coalesce({{ company }}.region, {{ iso }}.region)", "coalesce({{ iso }}.region, {{ company }}.region)", COUNTRIES,
+        macro="country_facts"),
     sql("dim_countries", "a country that the company deleted is the company's",
         "where not is_deleted", "", COUNTRIES),
     sql("dim_countries", "there is no unknown member",

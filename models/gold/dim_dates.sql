@@ -1,5 +1,3 @@
-{{ config(incremental_apply_config_changes=on_unity_catalog()) }}
-
 with
 
 days as (

@@ -1,5 +1,3 @@
-{{ config(incremental_apply_config_changes=on_unity_catalog()) }}
-
 with
 
 newest_load as (
@@ -93,8 +91,8 @@ joined as (
         rates.exchange_rate,
         rates.rate_month,
         coalesce(rates.is_rate_carried_forward, false) as is_rate_carried_forward,
-        cast(round(invoices.tax_amount * rates.exchange_rate, 2) as decimal(24, 2)) as tax_amount_reporting,
-        cast(round(invoices.total_amount * rates.exchange_rate, 2) as decimal(24, 2)) as total_amount_reporting
+        {{ in_reporting_currency("invoices.tax_amount", "rates") }} as tax_amount_reporting,
+        {{ in_reporting_currency("invoices.total_amount", "rates") }} as total_amount_reporting
     from invoices
     cross join newest_load
     left join links on invoices.invoice_id = links.invoice_id

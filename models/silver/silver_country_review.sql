@@ -3,7 +3,6 @@
         materialized="incremental",
         incremental_strategy="insert_overwrite",
         on_schema_change="append_new_columns",
-        incremental_apply_config_changes=on_unity_catalog(),
     )
 }}
 
@@ -39,8 +38,7 @@ typed as (
         count(*) as invoice_count,
         count_if(rates.exchange_rate is null) as without_rate_count,
         cast(
-            coalesce(sum(cast(round(invoices.total_amount * rates.exchange_rate, 2) as decimal(24, 2))), 0)
-            as decimal(34, 2)
+            coalesce(sum({{ in_reporting_currency("invoices.total_amount", "rates") }}), 0) as decimal(34, 2)
         ) as total_amount_reporting,
         min(invoices.invoice_date) as first_invoice_date,
         max(invoices.invoice_date) as last_invoice_date
