@@ -1,0 +1,152 @@
+"""What the DAGs are told from outside: one Airflow variable, and connections; airflow/README.md lists them for users.
+
+The variable `invoices_countries` is a JSON object (`Settings` documents its keys), read once for each parsed DAG file because
+it also shapes the DAGs. Connections are read while a task runs, and given to dbt and to the ingestion as the environment
+variables that they know; nothing secret is in code or in rendered templates.
+"""
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow.sdk import Asset, Connection, Variable
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+# Tasks import `ingestion` and `local_databricks`, which are folders of this repository and no installed packages.
+if str(REPOSITORY) not in sys.path:
+    sys.path.insert(0, str(REPOSITORY))
+
+VARIABLE = "invoices_countries"
+BRONZE = Asset(name="bronze", uri="invoices-countries://bronze", group="invoices_countries")
+GOLD = Asset(name="gold", uri="invoices-countries://gold", group="invoices_countries")
+
+#: Connection ids; each is needed only where what it is for is used.
+SOURCE, WAREHOUSE, POWER_BI = "invoices_source", "invoices_databricks", "invoices_power_bi"
+LOADERS = ("dlt", "azure_data_factory", "airbyte", "fivetran", "kafka")
+
+
+class SettingsError(Exception):
+    """The variable or a connection cannot be used; one sentence that names which and why. Retrying does not help."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The keys of the variable `invoices_countries`, all optional.
+
+    target: `local` or `databricks`. loader: what lands bronze. ingest_schedule: cron, or null for by hand only; timezone:
+    of that cron. source: settings of the dlt load by their names without the prefix SOURCES__SQL_DATABASE__ (ingestion/load.py).
+    loader_options: what the operator of another loader needs (loaders.py). power_bi: group_id and dataset_id to refresh.
+    notices: whom to tell what (notices.py). deadline_minutes: after which a run of `transform` that has not ended is told.
+    retries: of each task, with a delay that doubles from retry_seconds.
+    """
+
+    target: str = "local"
+    loader: str = "dlt"
+    ingest_schedule: str | None = "0 5 * * *"
+    timezone: str = "UTC"
+    source: dict[str, Any] = field(default_factory=dict)
+    loader_options: dict[str, Any] = field(default_factory=dict)
+    power_bi: dict[str, str] = field(default_factory=dict)
+    notices: list[dict[str, Any]] = field(default_factory=list)
+    deadline_minutes: int = 120
+    retries: int = 3
+    retry_seconds: float = 60.0
+
+    @classmethod
+    def read(cls) -> "Settings":
+        """Read the variable. Raises SettingsError, one sentence, for what cannot be."""
+        text = Variable.get(VARIABLE, default=None)
+        try:
+            values = json.loads(text) if text else {}
+        except ValueError as error:
+            raise SettingsError(f"The Airflow variable {VARIABLE} is no JSON: {error}.") from None
+        if not isinstance(values, dict):
+            raise SettingsError(f"The Airflow variable {VARIABLE} must be a JSON object, not {text!r}.")
+        known = {each.name: each for each in fields(cls)}
+        if unknown := sorted(values.keys() - known.keys()):
+            raise SettingsError(f"The Airflow variable {VARIABLE} has no key {unknown[0]!r}; it knows {', '.join(known)}.")
+        return cls(**values)._checked()
+
+    def _checked(self) -> "Settings":
+        default = Settings()
+        for each in fields(self):
+            value, usual = getattr(self, each.name), getattr(default, each.name)
+            fits = isinstance(value, (int, float) if isinstance(usual, float) else type(usual)) and not isinstance(value, bool)
+            if not fits and not (each.name == "ingest_schedule" and value is None):
+                raise SettingsError(f"{VARIABLE}.{each.name} must be like {json.dumps(usual)}, not {json.dumps(value)}.")
+        for name, choices in (("target", ("local", "databricks")), ("loader", LOADERS)):
+            if getattr(self, name) not in choices:
+                raise SettingsError(f"{VARIABLE}.{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}.")
+        return self
+
+
+def connection(conn_id: str) -> Connection:
+    """The Airflow connection of that id. Raises SettingsError, one sentence, where there is none."""
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        return Connection.get(conn_id)
+    except AirflowNotFoundException:
+        raise SettingsError(f"The Airflow connection {conn_id} is not defined; airflow/README.md tells what it holds.") from None
+
+
+def warehouse_environment(target: str) -> dict[str, str]:
+    """The variables by which dbt's profile and the ingestion know the warehouse, from the connection `invoices_databricks`.
+
+    Raises SettingsError naming what the connection lacks.
+    """
+    found = connection(WAREHOUSE)
+    extra = found.extra_dejson
+
+    def needed(name: str, value: Any) -> str:
+        if not value:
+            raise SettingsError(f"The Airflow connection {WAREHOUSE} lacks {name}.")
+        return str(value)
+
+    host = needed("a host", found.host)
+    host = urlsplit(host).hostname if "//" in host else host
+    environment = {"DBT_TARGET": target}
+    if target == "local":
+        return environment | {
+            "LOCAL_DATABRICKS_HOST": f"{host}:{needed('a port', found.port)}",
+            "LOCAL_DATABRICKS_HTTP_PATH": needed("http_path in its extra", extra.get("http_path")),
+            "LOCAL_DATABRICKS_TOKEN": needed("a password", found.password),
+            "LOCAL_DATABRICKS_CA_FILE": needed("ca_file in its extra", extra.get("ca_file")),
+            "REQUESTS_CA_BUNDLE": needed("ca_bundle in its extra", extra.get("ca_bundle")),
+        }
+    environment |= {
+        "DATABRICKS_HOST": host,
+        "DATABRICKS_HTTP_PATH": needed("http_path in its extra", extra.get("http_path")),
+        "DATABRICKS_CATALOG": needed("catalog in its extra", extra.get("catalog")),
+        "DATABRICKS_SCHEMA": needed("schema in its extra", extra.get("schema") or found.schema),
+        "DATABRICKS_CLUSTER_ID": needed("cluster_id in its extra, which runs the Python models", extra.get("cluster_id")),
+    }
+    # As Airflow's own Databricks hook has it: a service principal's id and secret are the login and the password.
+    if extra.get("service_principal_oauth"):
+        environment["DATABRICKS_CLIENT_ID"] = needed("a login (the service principal's id)", found.login)
+        environment["DATABRICKS_CLIENT_SECRET"] = needed("a password", found.password)
+    else:
+        environment["DATABRICKS_TOKEN"] = needed("a password (a token)", found.password or extra.get("token"))
+    for name in ("environment", "readers"):
+        if extra.get(name):
+            environment[f"DATABRICKS_{name.upper()}"] = str(extra[name])
+    return environment
+
+
+def source_environment(settings: Settings) -> dict[str, str]:
+    """The variables by which the dlt load knows the source: the connection `invoices_source`, and `settings.source`."""
+    url = connection(SOURCE).get_uri()
+    scheme, _, rest = url.partition("://")
+    environment = {"CREDENTIALS": f"{ {'postgres': 'postgresql'}.get(scheme, scheme) }://{rest}"}
+    for name, value in settings.source.items():
+        environment[name.upper()] = value if isinstance(value, str) else json.dumps(value)
+    return {f"SOURCES__SQL_DATABASE__{name}": value for name, value in environment.items()}
+
+
+def state_folder() -> Path:
+    """Where dbt's artifacts and the pipeline's own files are (LAKEHOUSE_HOME, as everywhere in this repository)."""
+    return Path(os.environ.get("LAKEHOUSE_HOME") or REPOSITORY / ".lakehouse")
