@@ -19,7 +19,7 @@ ifeq ($(DBT_TARGET),local)
 CONNECTED := $(PY) -m local_databricks up && eval "$$($(PY) -m local_databricks env)" &&
 endif
 
-.PHONY: help run next-day test up down status build metrics docs lint shell clean reset setup
+.PHONY: help run next-day test up down status build metrics docs airflow dag-run lint shell clean reset setup
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,12 @@ docs: $(INSTALLED) ## make the dbt docs site as one file
 	@$(PY) -m local_databricks.packages
 	@$(CONNECTED) .venv/bin/dbt --quiet docs generate --static
 	@echo "Docs: $(LAKEHOUSE_HOME)/dbt/target/static_index.html"
+
+airflow: $(INSTALLED) ## Airflow with the DAGs on this machine, until Ctrl-C
+	@$(PY) airflow/local.py standalone
+
+dag-run: $(INSTALLED) ## the DAGs ingest, transform and publish without a scheduler, and a table of their tasks
+	@$(PY) airflow/local.py run $(ARGS)
 
 lint: $(INSTALLED) ## ruff, yamllint, sqlfluff and the rules of the dbt project
 	@.venv/bin/ruff check .

@@ -50,7 +50,7 @@ from dlt.sources.sql_database import sql_table
 from ingestion import source as sources
 from ingestion import warehouse
 from ingestion.bronze import LocalBronze, WarehouseBronze
-from ingestion.settings import IngestionError, first_line, lakehouse_home
+from ingestion.settings import IngestionError, PassingError, first_line, lakehouse_home
 from ingestion.values import DELETED, RESCUED, arrow_type, conform, contained, exact, key_codes, row_hashes
 
 Bronze = LocalBronze | WarehouseBronze
@@ -137,7 +137,7 @@ def run_lock(path: Path, what: str = "load") -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise IngestionError(f"another {what} is running: {file.read().strip() or 'it is just starting'}") from None
+            raise PassingError(f"another {what} is running: {file.read().strip() or 'it is just starting'}") from None
         file.truncate(0)
         file.write(f"process {os.getpid()}, started at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n")
         file.flush()
@@ -354,7 +354,7 @@ def _in_one_sentence() -> Iterator[None]:
             cause = cause.__cause__
         if isinstance(cause, IngestionError):
             raise cause from error
-        raise IngestionError(f"the load stopped and can be run again: {first_line(cause)}") from error
+        raise PassingError(f"the load stopped and can be run again: {first_line(cause)}") from error
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,11 +3,15 @@
 from local_databricks.settings import ROOT as REPOSITORY
 from local_databricks.settings import lakehouse_home
 
-__all__ = ["REPOSITORY", "IngestionError", "first_line", "lakehouse_home"]
+__all__ = ["REPOSITORY", "IngestionError", "PassingError", "first_line", "lakehouse_home"]
 
 
 class IngestionError(Exception):
     """A fault that a user can act upon; its text is one sentence naming the setting or the cause."""
+
+
+class PassingError(IngestionError):
+    """A fault that may be gone at the next try, such as a database that does not answer: Airflow retries it."""
 
 
 def first_line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ Bronze's contract names the columns; a real source may call them otherwise and l
 table maps the names and asks for exact text where a driver would round or fail (see ingestion.values).
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,12 +24,13 @@ from dlt.common.schema.typing import TColumnSchema
 from dlt.sources.sql_database.schema_types import sqla_col_to_column_schema
 from sqlalchemy.sql import sqltypes
 
-from ingestion.settings import IngestionError, first_line
+from ingestion.settings import IngestionError, PassingError, first_line
 from ingestion.values import DELETED, METADATA, RESCUED, pinned
 
 SECTIONS = ("sources", "sql_database")
 PREFIX = "SOURCES__SQL_DATABASE__"
 CURSOR = "updated_at"
+_REFUSED = re.compile(r"authentication failed|access denied|login failed|does not exist|no password", re.IGNORECASE)
 # PostgreSQL's URL without a driver means psycopg 3 to SQLAlchemy 2.1; the driver that is installed here is psycopg2.
 _DRIVERS = {"postgresql": "postgresql+psycopg2", "postgres": "postgresql+psycopg2"}
 
@@ -140,10 +142,10 @@ def engine(found: SourceSettings) -> sa.Engine:
         with result.connect():
             return result
     except sa.exc.SQLAlchemyError as error:
-        raise IngestionError(
-            f"cannot reach the source database {url.render_as_string()} ({PREFIX}CREDENTIALS): "
-            f"{first_line(getattr(error, 'orig', None) or error)}"
-        ) from error
+        why = first_line(getattr(error, "orig", None) or error)
+        # a server that refuses will refuse again; before there is a connection, the drivers' errors carry no code
+        kind = IngestionError if _REFUSED.search(why) else PassingError
+        raise kind(f"cannot reach the source database {url.render_as_string()} ({PREFIX}CREDENTIALS): {why}") from error
 
 
 class SourceTable:

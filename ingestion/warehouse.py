@@ -6,7 +6,7 @@ import re
 import socket
 from typing import TYPE_CHECKING
 
-from ingestion.settings import IngestionError
+from ingestion.settings import IngestionError, PassingError
 
 if TYPE_CHECKING:
     from databricks.sql.client import Connection
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 class WarehouseError(IngestionError):
     """The warehouse cannot be reached or is not configured; one sentence names the variable."""
+
+
+class WarehouseUnreachable(WarehouseError, PassingError):
+    """The warehouse does not answer now."""
 
 
 def target() -> str:
@@ -89,7 +93,7 @@ def connect(target_name: str | None = None) -> "Connection":
     try:
         return databricks.sql.connect(**arguments)
     except Exception as error:  # the connector lets errors of urllib3, thrift and ssl through
-        raise WarehouseError(f"cannot connect to {where}: {_reason(error)}") from error
+        raise WarehouseUnreachable(f"cannot connect to {where}: {_reason(error)}") from error
 
 
 def _local_arguments() -> tuple[str, dict[str, object]]:
@@ -110,7 +114,7 @@ def _local_arguments() -> tuple[str, dict[str, object]]:
     try:  # known at once, instead of after the connector's retries
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
-        raise WarehouseError(f"nothing answers at {address} ({error.strerror or error}); {hint}") from None
+        raise WarehouseUnreachable(f"nothing answers at {address} ({error.strerror or error}); {hint}") from None
     return f"the local endpoint at {address}", arguments
 
 

@@ -5,9 +5,11 @@ it also shapes the DAGs. Connections are read while a task runs, and given to db
 variables that they know; nothing secret is in code or in rendered templates.
 """
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -38,8 +40,9 @@ class Settings:
     """The keys of the variable `invoices_countries`, all optional.
 
     target: `local` or `databricks`. loader: what lands bronze. ingest_schedule: cron, or null for by hand only; timezone:
-    of that cron. source: settings of the dlt load by their names without the prefix SOURCES__SQL_DATABASE__ (ingestion/load.py).
+    of that cron. source: settings of the dlt load (ingestion/load.py) by their names without SOURCES__SQL_DATABASE__.
     loader_options: what the operator of another loader needs (loaders.py). power_bi: group_id and dataset_id to refresh.
+    docs: the folder of the dbt docs site as a URL (file://, abfss://, …); the state folder's `docs` by default.
     notices: whom to tell what (notices.py). deadline_minutes: after which a run of `transform` that has not ended is told.
     retries: of each task, with a delay that doubles from retry_seconds.
     """
@@ -51,6 +54,7 @@ class Settings:
     source: dict[str, Any] = field(default_factory=dict)
     loader_options: dict[str, Any] = field(default_factory=dict)
     power_bi: dict[str, str] = field(default_factory=dict)
+    docs: str = ""
     notices: list[dict[str, Any]] = field(default_factory=list)
     deadline_minutes: int = 120
     retries: int = 3
@@ -91,7 +95,9 @@ def connection(conn_id: str) -> Connection:
     try:
         return Connection.get(conn_id)
     except AirflowNotFoundException:
-        raise SettingsError(f"The Airflow connection {conn_id} is not defined; airflow/README.md tells what it holds.") from None
+        raise SettingsError(
+            f"The Airflow connection {conn_id} is not defined; airflow/README.md tells what it holds."
+        ) from None
 
 
 def warehouse_environment(target: str) -> dict[str, str]:
@@ -150,3 +156,15 @@ def source_environment(settings: Settings) -> dict[str, str]:
 def state_folder() -> Path:
     """Where dbt's artifacts and the pipeline's own files are (LAKEHOUSE_HOME, as everywhere in this repository)."""
     return Path(os.environ.get("LAKEHOUSE_HOME") or REPOSITORY / ".lakehouse")
+
+
+@contextlib.contextmanager
+def in_environment(variables: dict[str, str]) -> Iterator[None]:
+    """Have these environment variables within the block; afterwards they are as they were."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)

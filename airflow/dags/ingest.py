@@ -1,0 +1,43 @@
+"""Airflow DAG `ingest`: the source's changes land in bronze, by the loader that the settings name."""
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG, CronTriggerTimetable, Param, task
+
+from invoices_countries.defaults import dag_arguments
+from invoices_countries.settings import BRONZE, Settings
+
+settings = Settings.read()
+
+with DAG(
+    "ingest",
+    schedule=CronTriggerTimetable(settings.ingest_schedule, timezone=settings.timezone) if settings.ingest_schedule else None,
+    tags=["invoices", "bronze"],
+    params={
+        "since": Param(None, type=["null", "string"], format="date", description="dlt: read again what changed since this day"),
+        "full": Param(False, type="boolean", description="dlt: read the whole source again, and land what bronze lacks"),
+    },
+    **dag_arguments(settings, __doc__),
+):
+    if settings.loader == "dlt":
+
+        @task(outlets=[BRONZE], pool="source")
+        def load_bronze(params: dict) -> dict:
+            """Land what changed with dlt; returns the rows by table."""
+            from ingestion.load import load
+            from invoices_countries.settings import in_environment, source_environment, warehouse_environment
+
+            environment = {**warehouse_environment(settings.target), **source_environment(settings)}
+            if params["since"]:
+                lag = datetime.now(UTC) - datetime.fromisoformat(params["since"]).replace(tzinfo=UTC)
+                # dlt reads from the newest row that it knows, less the lag; and no row is landed a second time
+                environment["SOURCES__SQL_DATABASE__LAG_SECONDS"] = str(max(lag, timedelta()).total_seconds())
+            with in_environment(environment):
+                result = load(full=params["full"], report=print)
+            return {"landed": result.rows, "already there": result.skipped, "deletions": result.tombstones}
+
+        load_bronze()
+    else:
+        from invoices_countries.loaders import load_bronze
+
+        load_bronze(settings, outlets=[BRONZE], pool="source")

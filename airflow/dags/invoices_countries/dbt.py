@@ -1,0 +1,213 @@
+"""The dbt graph as Airflow tasks: one task a model, seed or snapshot with its tests, one a source's freshness, one a test of
+several models; Cosmos renders them from the manifest, and dbt runs in the task's own process.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import TaskGroup
+from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
+from cosmos.constants import (
+    ExecutionMode,
+    InvocationMode,
+    LoadMode,
+    SourceRenderingBehavior,
+    TestBehavior,
+    TestIndirectSelection,
+)
+from cosmos.operators.local import DbtDocsLocalOperator as DbtDocsOperator
+from cosmos.operators.local import DbtRunOperationLocalOperator as DbtRunOperationOperator
+
+from invoices_countries.settings import REPOSITORY, Settings, SettingsError, state_folder, warehouse_environment
+
+PACKAGE = "invoices_countries"
+#: Airflow's pool that bounds how many dbt tasks are in the warehouse at a time, whatever DAG they belong to.
+POOL = "dbt"
+RESULTS = "dbt_results"
+
+
+def manifest_path() -> Path:
+    """The manifest that the DAGs are drawn from: DBT_MANIFEST_PATH, else what `make airflow` wrote.
+
+    Raises SettingsError where there is none.
+    """
+    path = Path(os.environ.get("DBT_MANIFEST_PATH") or state_folder() / "airflow" / "manifest.json")
+    if not path.is_file():
+        raise SettingsError(
+            f"There is no dbt manifest at {path}: `dbt parse` makes one, and DBT_MANIFEST_PATH tells where it is."
+        )
+    return path
+
+
+def dbt_arguments(settings: Settings) -> dict[str, Any]:
+    """The arguments that every dbt operator of the DAGs takes."""
+    return {
+        "install_deps": False,  # `make` and the image's build resolve the packages, once
+        "append_env": True,
+        "interceptors": [_connect(settings.target)],
+        "callback": push_results,
+        "should_store_compiled_sql": True,
+        "pool": POOL,
+    }
+
+
+def profile(settings: Settings) -> ProfileConfig:
+    """dbt's own profiles.yml, on the target of the settings."""
+    return ProfileConfig(profile_name=PACKAGE, target_name=settings.target, profiles_yml_filepath=REPOSITORY / "profiles.yml")
+
+
+def project() -> ProjectConfig:
+    """This repository as a dbt project, with the manifest that is there already."""
+    return ProjectConfig(
+        dbt_project_path=REPOSITORY, manifest_path=manifest_path(), project_name=PACKAGE, install_dbt_deps=False
+    )
+
+
+def dbt_tasks(settings: Settings) -> TaskGroup:
+    """The task group `dbt`, to be called within a DAG that has a parameter `full_refresh`."""
+    group = DbtTaskGroup(
+        group_id="dbt",
+        project_config=project(),
+        profile_config=profile(settings),
+        execution_config=ExecutionConfig(
+            execution_mode=ExecutionMode.LOCAL,
+            invocation_mode=InvocationMode.DBT_RUNNER,
+            test_indirect_selection=TestIndirectSelection.BUILDABLE,
+        ),
+        render_config=RenderConfig(
+            load_method=LoadMode.DBT_MANIFEST,
+            # Elementary's models change with its version only, unit tests test code and not data, exposures are read.
+            select=[f"package:{PACKAGE}"],
+            exclude=["resource_type:unit_test", "resource_type:exposure"],
+            test_behavior=TestBehavior.BUILD,
+            should_detach_multiple_parents_tests=True,
+            source_rendering_behavior=SourceRenderingBehavior.WITH_TESTS_OR_FRESHNESS,
+            normalize_task_id=_task_id,
+            normalize_task_display_name=_task_id,
+            emit_datasets=False,  # the DAG's last task tells that gold is ready, once all of it is
+        ),
+        operator_args={**dbt_arguments(settings), "full_refresh": "{{ params.full_refresh }}"},
+    )
+    _name_owners(group)
+    return group
+
+
+def dbt_docs(settings: Settings) -> DbtDocsOperator:
+    """The task that makes the dbt docs site, one file, and puts it where settings.docs says."""
+    return DbtDocsOperator(
+        task_id="dbt_docs",
+        project_dir=str(REPOSITORY),
+        profile_config=profile(settings),
+        invocation_mode=InvocationMode.DBT_RUNNER,
+        dbt_cmd_flags=["--static"],
+        **{**dbt_arguments(settings), "callback": publish_docs, "callback_args": {"url": settings.docs}},
+    )
+
+
+def dbt_operation(settings: Settings, task_id: str, macro: str, arguments: dict[str, Any]) -> DbtRunOperationOperator:
+    """A task that runs one of the project's macros; arguments may be templates."""
+    return DbtRunOperationOperator(
+        task_id=task_id,
+        macro_name=macro,
+        args=arguments,
+        project_dir=str(REPOSITORY),
+        profile_config=profile(settings),
+        invocation_mode=InvocationMode.DBT_RUNNER,
+        **dbt_arguments(settings),
+    )
+
+
+def publish_docs(folder: str, context: Any, url: str) -> None:
+    """Copy the site that dbt made in `folder`, and what it was made from, to the folder at `url` (file://, abfss://, …)."""
+    from airflow.sdk import ObjectStoragePath
+
+    there = ObjectStoragePath(url or (state_folder() / "docs").as_uri())
+    there.mkdir(parents=True, exist_ok=True)
+    for name, published in {
+        "static_index.html": "index.html",
+        "manifest.json": "manifest.json",
+        "catalog.json": "catalog.json",
+    }.items():
+        (there / published).write_bytes((Path(folder) / "target" / name).read_bytes())
+    print(f"The dbt docs site is {there / 'index.html'}")
+
+
+def _task_id(node: Any) -> str:
+    """The name by which dbt people know the node; a source's task looks at its freshness."""
+    return f"freshness_of_{node.name.replace('.', '_')}" if node.resource_type.value == "source" else node.name
+
+
+def _name_owners(group: TaskGroup) -> None:
+    """Owner and description of each task as the manifest has them: the owner of the node's group."""
+    manifest = json.loads(manifest_path().read_text())
+    for task in group.iter_tasks():
+        node = _node_of(manifest, task.extra_context["dbt_node_config"]["unique_id"])
+        if owner := _owner(manifest, node):
+            task.owner = owner["name"]
+        if node.get("description"):
+            task.doc_md = node["description"]
+
+
+def _node_of(manifest: dict, unique_id: str) -> dict:
+    return manifest["nodes"].get(unique_id) or manifest["sources"].get(unique_id) or {}
+
+
+def _owner(manifest: dict, node: dict) -> dict[str, str] | None:
+    """Name and e-mail of the owner of a node's group; of a test, of the group of the model that it is attached to or reads."""
+    name = node.get("group") or (node.get("config") or {}).get("group")
+    if not name and node.get("resource_type") == "test":
+        tested = [node.get("attached_node"), *node.get("depends_on", {}).get("nodes", [])]
+        return next(filter(None, (_owner(manifest, _node_of(manifest, each)) for each in tested if each)), None)
+    if node.get("resource_type") == "source":
+        name = "data_platform"
+    found = next((group for group in manifest.get("groups", {}).values() if group["name"] == name), None)
+    return {key: found["owner"].get(key) or "" for key in ("name", "email")} if found else None
+
+
+def _connect(target: str):
+    def connect(context: Any, operator: Any) -> None:
+        # not operator_args' env, which Airflow would render, store and show
+        operator.env = {
+            **warehouse_environment(target),
+            "DBT_TARGET_PATH": "target",  # in the folder of its own that Cosmos gives to each task
+            "DBT_LOG_PATH": "logs",
+            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        }
+
+    return connect
+
+
+def push_results(folder: str, context: Any) -> None:
+    """Push what dbt did in this task as the XCom `dbt_results`, for notices and the run's table.
+
+    folder: the dbt project's copy in which dbt ran. The value is a list of objects with name, resource_type, status, message,
+    failures, rows_affected, stored_in (the table of a test's failing rows), owner (name and email) and seconds.
+    """
+    target = Path(folder) / "target"
+    try:
+        results = json.loads((target / "run_results.json").read_text())["results"]
+        manifest = json.loads((target / "manifest.json").read_text())
+    except FileNotFoundError:  # dbt stopped before it ran anything, or was asked for freshness only
+        return
+    found = []
+    for result in results:
+        node = _node_of(manifest, result["unique_id"])
+        kind = result["unique_id"].split(".", 1)[0]
+        stores = kind == "test" and (node.get("config") or {}).get("store_failures")
+        affected = (result.get("adapter_response") or {}).get("rows_affected")
+        found.append(
+            {
+                "name": node.get("name") or result["unique_id"].split(".")[2],
+                "resource_type": kind,
+                "status": result["status"],
+                "message": result.get("message"),
+                "failures": result.get("failures"),
+                "rows_affected": affected if isinstance(affected, int) and affected >= 0 else None,
+                "stored_in": node.get("relation_name", "").replace("`", "") if stores else None,
+                "owner": _owner(manifest, node),
+                "seconds": round(result["execution_time"], 2),
+            }
+        )
+    context["ti"].xcom_push(key=RESULTS, value=found)

@@ -1,0 +1,23 @@
+"""Airflow DAG `transform`: bronze becomes tested silver and gold, a task a dbt node, as soon as bronze has something new."""
+
+from airflow.sdk import DAG, Param, task
+
+from invoices_countries.dbt import dbt_tasks
+from invoices_countries.defaults import dag_arguments
+from invoices_countries.settings import BRONZE, GOLD, Settings
+
+settings = Settings.read()
+
+with DAG(
+    "transform",
+    schedule=[BRONZE],
+    tags=["invoices", "dbt", "silver", "gold"],
+    params={"full_refresh": Param(False, type="boolean", description="build silver and gold anew from all of bronze")},
+    **dag_arguments(settings, __doc__, deadline=True),
+):
+
+    @task(outlets=[GOLD])
+    def gold_is_ready() -> None:
+        """Tell readers; reached only where every model and test of the run is well."""
+
+    dbt_tasks(settings) >> gold_is_ready()

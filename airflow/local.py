@@ -1,0 +1,184 @@
+"""Airflow on this machine, over the local target: `make airflow` (all of it) and `make dag-run` (the chain, headless).
+
+    python airflow/local.py standalone            the UI, the scheduler and the rest, until Ctrl-C
+    python airflow/local.py run [--full-refresh] [DAG ...]
+                                                  ingest, transform and publish in this process, one task after the other
+
+Both start the local endpoint and the demo source, and give Airflow their addresses as the connections that the DAGs know.
+A connection or variable that is set already (AIRFLOW_CONN_…, AIRFLOW_VAR_INVOICES_COUNTRIES) stays as it is. Settings:
+AIRFLOW_PORT (8080); state is in LAKEHOUSE_HOME/airflow.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from local_databricks import lifecycle, packages  # noqa: E402
+from local_databricks.settings import LocalDatabricksError, Settings, write_private  # noqa: E402
+
+CHAIN = ("ingest", "transform", "publish")
+POOLS = {"dbt": (4, "dbt tasks in the warehouse at a time"), "source": (1, "loads from the source at a time")}
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The variables that make Airflow this project's: its folders, its connections, and nothing phoned home."""
+    from ingestion.demo_source import Server
+
+    home, port = settings.home / "airflow", os.environ.get("AIRFLOW_PORT") or "8080"
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise LocalDatabricksError(f"AIRFLOW_PORT must be a whole number from 1 to 65535, and is {port!r}.")
+    key = home / "jwt_secret"
+    if not key.exists():
+        write_private(key, secrets.token_hex(32))
+    ours = {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "airflow" / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "airflow" / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PARALLELISM": "8",
+        "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "8",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": port,
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API_AUTH__JWT_SECRET": key.read_text(),
+        "AIRFLOW__SCHEDULER__DAG_DIR_LIST_INTERVAL": "30",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "AIRFLOW__COSMOS__CACHE_DIR": str(home / "cosmos"),
+        "AIRFLOW__COSMOS__DBT_DOCS_DIR": str(settings.home / "docs"),
+        "LAKEHOUSE_HOME": str(settings.home),
+        # forked tasks load no system proxies and no Objective-C libraries (macOS)
+        "NO_PROXY": "*",
+        "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
+    }
+    client = settings.client_environment()
+    host, _, endpoint_port = client["LOCAL_DATABRICKS_HOST"].rpartition(":")
+    source = Server()
+    connections = {
+        "INVOICES_SOURCE": {
+            "conn_type": "postgres",
+            "login": "postgres",
+            "schema": "postgres",
+            "extra": {"host": str(source.socket_folder)},
+        },
+        "INVOICES_DATABRICKS": {
+            "conn_type": "databricks",
+            "host": host,
+            "port": int(endpoint_port),
+            "password": client["LOCAL_DATABRICKS_TOKEN"],
+            "extra": {
+                "http_path": client["LOCAL_DATABRICKS_HTTP_PATH"],
+                "ca_file": client["LOCAL_DATABRICKS_CA_FILE"],
+                "ca_bundle": client["REQUESTS_CA_BUNDLE"],
+            },
+        },
+    }
+    for name, value in connections.items():
+        ours.setdefault(f"AIRFLOW_CONN_{name}", os.environ.get(f"AIRFLOW_CONN_{name}") or json.dumps(value))
+    if not os.environ.get("AIRFLOW_VAR_INVOICES_COUNTRIES"):
+        ours["AIRFLOW_VAR_INVOICES_COUNTRIES"] = json.dumps({"source": {"compare_keys": True}})
+    return ours
+
+
+def prepare() -> None:
+    """Have packages, endpoint, source and manifest; then this process has Airflow's environment."""
+    from ingestion import demo_source
+
+    settings = Settings.from_environment()
+    settings.home.mkdir(parents=True, exist_ok=True)
+    packages.resolve()
+    if not os.environ.get("AIRFLOW_CONN_INVOICES_DATABRICKS"):
+        lifecycle.up(settings, lambda step: print(f"  endpoint: {step}", flush=True))
+    if not os.environ.get("AIRFLOW_CONN_INVOICES_SOURCE"):
+        state = demo_source.up()
+        print(f"  the demo source (day {state.day}, {state.invoices:,} invoices)", flush=True)
+    folder = settings.home / "airflow"
+    folder.mkdir(exist_ok=True)
+    draft = folder / "parse"
+    command = [str(Path(sys.executable).parent / "dbt"), "--quiet", "parse", "--target-path", str(draft)]
+    paths = ["--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY)]
+    done = subprocess.run([*command, *paths], env={**os.environ, **settings.client_environment()}, cwd=REPOSITORY)
+    if done.returncode:
+        raise LocalDatabricksError("dbt cannot parse the project (see above); the DAGs are drawn from what it parses.")
+    (draft / "manifest.json").replace(folder / "manifest.json")
+    os.environ.update(environment(settings))
+
+
+def migrate() -> None:
+    """Bring Airflow's database to this version, and have the pools that the tasks name."""
+    for command in (["db", "migrate"], *(["pools", "set", name, str(n), about] for name, (n, about) in POOLS.items())):
+        done = subprocess.run([sys.executable, "-m", "airflow", *command], capture_output=True, text=True)
+        if done.returncode:
+            raise LocalDatabricksError(f"`airflow {' '.join(command[:2])}` failed: {done.stderr.strip()[-500:]}")
+
+
+def standalone() -> int:
+    """Run all of Airflow in the foreground; prints where it is and the admin's password once it is there."""
+    process = subprocess.Popen([sys.executable, "-m", "airflow", "standalone"], cwd=os.environ["AIRFLOW_HOME"])
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        return process.wait()
+
+
+def run(dags: list[str], full_refresh: bool) -> int:
+    """Run DAGs one after the other in this process, print a table of their tasks; returns 1 where one failed."""
+    import logging
+
+    from airflow.dag_processing.dagbag import BundleDagBag
+
+    logging.getLogger().setLevel(logging.WARNING)
+    bag = BundleDagBag(bundle_path=Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"]), bundle_name="dags-folder")
+    if bag.import_errors:
+        raise LocalDatabricksError("; ".join(text.strip().splitlines()[-1] for text in bag.import_errors.values()))
+    if unknown := [name for name in dags if name not in bag.dags]:
+        raise LocalDatabricksError(f"There is no DAG {unknown[0]!r}; there are {', '.join(sorted(bag.dags))}.")
+    for name in dags:
+        dag = bag.dags[name]
+        dag.deadline = None  # dag.test() of Airflow 3.3.2 cannot: it asks the database for a deadline that it did not write
+        begin = time.monotonic()
+        conf = {"full_refresh": True} if full_refresh and name == "transform" else None
+        done = dag.test(run_conf=conf)
+        print(f"\n{name}: {done.state}, {time.monotonic() - begin:.1f} s\n")
+        print(f"  {'task':<72}{'state':<16}{'tries':>6}{'seconds':>9}")
+        for each in sorted(
+            done.get_task_instances(), key=lambda each: (each.start_date is None, each.start_date, each.task_id)
+        ):
+            print(f"  {each.task_id:<72.72}{each.state or 'none':<16}{each.try_number:>6}{each.duration or 0:>9.1f}")
+        if done.state != "success":
+            return 1
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code (1 after one sentence on standard error)."""
+    parser = argparse.ArgumentParser(prog="python airflow/local.py", description="Airflow over the local target.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("standalone", help="all of Airflow on loopback, until Ctrl-C")
+    chain = verbs.add_parser("run", help="DAGs in this process, one task after the other, and a table of the tasks")
+    chain.add_argument("dags", nargs="*", default=list(CHAIN), metavar="DAG", help=" ".join(CHAIN))
+    chain.add_argument("--full-refresh", action="store_true", help="build silver and gold anew from all of bronze")
+    options = parser.parse_args(arguments)
+    try:
+        prepare()
+        migrate()
+        return standalone() if options.verb == "standalone" else run(options.dags, options.full_refresh)
+    except LocalDatabricksError as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

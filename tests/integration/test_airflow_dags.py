@@ -1,0 +1,141 @@
+"""The DAG files as Airflow sees them: no error, what on-call people expect of every task, and the dbt graph edge by edge."""
+
+import json
+import os
+
+import pytest
+
+from ingestion.source import CONTRACTS
+from tests.conftest import ROOT, python
+from tests.fixtures_dbt import parsed  # noqa: F401
+
+DAGS = {"ingest", "transform", "publish", "maintenance"}
+PACKAGE = "invoices_countries"
+
+
+@pytest.fixture(scope="module")
+def manifest(parsed) -> dict:  # noqa: F811
+    return parsed()
+
+
+@pytest.fixture(scope="module")
+def facts_of(manifest, tmp_path_factory):
+    """A function that gives what Airflow makes of the DAG files under a value of the variable `invoices_countries`."""
+    folder = tmp_path_factory.mktemp("airflow")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+    def facts(settings: object = None, **variables: str) -> dict:
+        environment = {
+            "AIRFLOW_HOME": str(folder),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "airflow" / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "airflow" / "plugins"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW_VAR_INVOICES_COUNTRIES": json.dumps(settings or {}),
+            "DBT_MANIFEST_PATH": str(folder / "manifest.json"),
+            **variables,
+        }
+        done = python("-m", "tests.airflow_facts", env=environment)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return facts
+
+
+@pytest.fixture(scope="module")
+def dags(facts_of) -> dict[str, dict]:
+    found = facts_of({})
+    assert not found["errors"], found["errors"]
+    return found["dags"]
+
+
+def test_every_file_is_a_dag_and_nothing_else_is(dags):
+    files = {path.stem for path in (ROOT / "airflow" / "dags").glob("*.py")}
+    assert set(dags) == files == DAGS
+
+
+def test_every_dag_has_what_people_on_call_need(dags):
+    for name, dag in dags.items():
+        assert dag["described"] and "invoices" in dag["tags"], name
+        assert dag["max_active_runs"] == 1 and dag["catchup"] is False and dag["dagrun_timeout"], name
+        assert dag["tells"] == ["on_failure_callback", "on_success_callback"], name
+    assert [name for name, dag in dags.items() if dag["deadline"]] == ["transform"]
+
+
+def test_every_task_is_retried_timed_out_owned_and_told(dags):
+    for name, dag in dags.items():
+        for task_id, task in dag["tasks"].items():
+            where = f"{name}.{task_id}"
+            assert task["retries"] == 3 and task["policy"] == "PassingFaults" and task["exponential"], where
+            assert task["execution_timeout"], where
+            assert task["owner"] in ("Data platform", "Finance analytics"), where
+            assert task["tells"] == ["on_failure_callback", "on_retry_callback"], where
+            assert not task["node"] or task["pool"] == "dbt", where
+
+
+def test_assets_chain_the_dags(dags):
+    made = {uri: name for name, dag in dags.items() for task in dag["tasks"].values() for uri in task["outlets"]}
+    after = {name: {made[uri] for uri in dag["scheduled_by"]} for name, dag in dags.items()}
+    assert after == {"ingest": set(), "transform": {"ingest"}, "publish": {"transform"}, "maintenance": set()}
+    assert dags["ingest"]["cron"] == "0 5 * * *"
+
+
+def nodes_with_a_task(manifest: dict) -> set[str]:
+    built = {
+        name
+        for name, node in manifest["nodes"].items()
+        if node["package_name"] == PACKAGE
+        and (
+            node["resource_type"] in ("model", "seed", "snapshot")
+            or (node["resource_type"] == "test" and len(set(node["depends_on"]["nodes"])) > 1)
+        )
+    }
+    return built | {name for name, source in manifest["sources"].items() if source["package_name"] == PACKAGE}
+
+
+def test_the_dbt_tasks_are_the_manifests_nodes(dags, manifest):
+    tasks = {task["node"]: task_id for task_id, task in dags["transform"]["tasks"].items() if task["node"]}
+    assert set(tasks) == nodes_with_a_task(manifest)
+    assert tasks["model.invoices_countries.fct_invoices"] == "dbt.fct_invoices"
+    assert {f"dbt.freshness_of_bronze_{contract.name}" for contract in CONTRACTS} <= set(tasks.values())
+    assert [task_id for task_id, task in dags["transform"]["tasks"].items() if not task["node"]] == ["gold_is_ready"]
+
+
+def test_the_edges_are_the_manifests_edges(dags, manifest):
+    tasks = dags["transform"]["tasks"]
+    task_of = {task["node"]: task_id for task_id, task in tasks.items() if task["node"]}
+    for unique_id, task_id in task_of.items():
+        node = manifest["nodes"].get(unique_id) or manifest["sources"][unique_id]
+        parents = {task_of[parent] for parent in node.get("depends_on", {}).get("nodes", []) if parent in task_of}
+        assert set(tasks[task_id]["upstream"]) == parents, task_id
+    # readers are told only after everything, tests of several models included
+    leaves = set(tasks) - {"gold_is_ready"} - {parent for task in tasks.values() if task["node"] for parent in task["upstream"]}
+    assert set(tasks["gold_is_ready"]["upstream"]) == leaves
+
+
+@pytest.mark.parametrize(
+    ("loader", "options"),
+    [
+        ("azure_data_factory", {"factory_name": "f", "resource_group_name": "r", "pipeline_name": "p"}),
+        ("airbyte", {"connection_id": "c"}),
+        ("fivetran", {"connector_id": "c"}),
+        ("kafka", {"job_id": 1}),
+    ],
+)
+def test_another_loader_is_one_setting(facts_of, loader, options):
+    found = facts_of({"loader": loader, "loader_options": options, "ingest_schedule": None})
+    assert not found["errors"], found["errors"]
+    tasks = found["dags"]["ingest"]["tasks"]
+    assert list(tasks) == ["load_bronze"] and tasks["load_bronze"]["outlets"] == ["invoices-countries://bronze/"]
+    assert "refresh_power_bi" not in found["dags"]["publish"]["tasks"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "variables", "sentence"),
+    [
+        ({"loader": "dtl"}, {}, "invoices_countries.loader must be one of"),
+        ({}, {"DBT_MANIFEST_PATH": os.devnull + "x"}, "There is no dbt manifest at"),
+    ],
+)
+def test_a_wrong_setting_is_the_import_errors_last_line(facts_of, settings, variables, sentence):
+    errors = facts_of(settings, **variables)["errors"]
+    assert errors and all(sentence in text.strip().splitlines()[-1] for text in errors.values())
