@@ -16,7 +16,10 @@ import secrets
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+
+from pluggy import HookimplMarker
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
@@ -24,6 +27,9 @@ sys.path.insert(0, str(REPOSITORY))
 from local_databricks import lifecycle, packages  # noqa: E402
 from local_databricks.settings import LocalDatabricksError, Settings, write_private  # noqa: E402
 
+hookimpl = HookimplMarker(
+    "airflow"
+)  # what airflow.listeners has; Airflow itself may be imported after its variables are set only
 CHAIN = ("ingest", "transform", "publish")
 POOLS = {"dbt": (4, "dbt tasks in the warehouse at a time"), "source": (1, "loads from the source at a time")}
 
@@ -133,13 +139,46 @@ def standalone() -> int:
         return process.wait()
 
 
+class Progress:
+    """Prints a line when a task ends, while everything else that is printed goes to a file."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self._screen = os.fdopen(os.dup(1), "w")
+        self._log = log.open("w")
+        sys.stdout.flush()
+        for descriptor in (1, 2):
+            os.dup2(self._log.fileno(), descriptor)
+
+    def say(self, line: str) -> None:
+        print(line, file=self._screen, flush=True)
+
+    def _ended(self, task_instance, state: str) -> None:
+        begin = task_instance.start_date
+        seconds = (datetime.now(UTC) - begin).total_seconds() if begin else 0.0
+        self.say(f"  {task_instance.task_id:<88.88} {state:<9}{task_instance.try_number:>3}{seconds:>9.1f} s")
+
+    @hookimpl
+    def on_task_instance_success(self, previous_state, task_instance) -> None:
+        self._ended(task_instance, "success")
+
+    @hookimpl
+    def on_task_instance_failed(self, previous_state, task_instance, error) -> None:
+        self._ended(task_instance, "failed")
+        self.say(f"    {' '.join(str(error).split())[:500]}")
+
+    @hookimpl
+    def on_task_instance_skipped(self, previous_state, task_instance) -> None:
+        self._ended(task_instance, "skipped")
+
+
 def run(dags: list[str], full_refresh: bool) -> int:
-    """Run DAGs one after the other in this process, print a table of their tasks; returns 1 where one failed."""
-    import logging
-
+    """Run DAGs one after the other in this process, with a line for each task; returns 1 where one failed."""
     from airflow.dag_processing.dagbag import BundleDagBag
+    from airflow.sdk.listener import get_listener_manager
 
-    logging.getLogger().setLevel(logging.WARNING)
+    progress = Progress(Path(os.environ["AIRFLOW_HOME"]) / "dag_run.log")
+    get_listener_manager().add_listener(progress)
     bag = BundleDagBag(bundle_path=Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"]), bundle_name="dags-folder")
     if bag.import_errors:
         raise LocalDatabricksError("; ".join(text.strip().splitlines()[-1] for text in bag.import_errors.values()))
@@ -148,16 +187,15 @@ def run(dags: list[str], full_refresh: bool) -> int:
     for name in dags:
         dag = bag.dags[name]
         dag.deadline = None  # dag.test() of Airflow 3.3.2 cannot: it asks the database for a deadline that it did not write
+        progress.say(f"\n{name:<90} {'state':<9}{'try':>3}{'time':>9}")
         begin = time.monotonic()
-        conf = {"full_refresh": True} if full_refresh and name == "transform" else None
-        done = dag.test(run_conf=conf)
-        print(f"\n{name}: {done.state}, {time.monotonic() - begin:.1f} s\n")
-        print(f"  {'task':<72}{'state':<16}{'tries':>6}{'seconds':>9}")
-        for each in sorted(
-            done.get_task_instances(), key=lambda each: (each.start_date is None, each.start_date, each.task_id)
-        ):
-            print(f"  {each.task_id:<72.72}{each.state or 'none':<16}{each.try_number:>6}{each.duration or 0:>9.1f}")
+        done = dag.test(run_conf={"full_refresh": True} if full_refresh and name == "transform" else None)
+        never = [each.task_id for each in done.get_task_instances() if each.start_date is None]
+        progress.say(
+            f"  {done.state} after {time.monotonic() - begin:.1f} s" + (f"; not run: {', '.join(never)}" if never else "")
+        )
         if done.state != "success":
+            progress.say(f"\nAirflow's own words are in {progress.log}")
             return 1
     return 0
 

@@ -105,6 +105,8 @@ def to_sail(sql: str, catalog: str, analyze: Analyze) -> str:
         tree = parse_one(sql, dialect=_Databricks)
     except (ParseError, TokenError) as error:
         raise _syntax_error(sql, error) from None
+    for node in list(tree.find_all(exp.CurrentCatalog)):
+        node.replace(exp.Literal.string(CATALOG))
     for node in tree.walk():
         _check(node)
     _check_formats(sql)

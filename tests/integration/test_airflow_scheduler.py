@@ -1,0 +1,181 @@
+"""The chain under a real scheduler, and what becomes of it when things break: one Airflow, one day after the other."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from tests.conftest import free_port, python
+from tests.fixtures_airflow import Airflow, Webhook, airflow_over
+from tests.integration.test_run import copy_of_the_repository, gold, query
+
+INVOICES = 1_000
+
+
+@pytest.fixture(scope="module")
+def webhook() -> Iterator[Webhook]:
+    hook = Webhook()
+    yield hook
+    hook.close()
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory, webhook) -> Iterator[Airflow]:
+    """A started Airflow after the first run of the chain, which its assets have carried from ingest to publish."""
+    clone = copy_of_the_repository(tmp_path_factory.mktemp("scheduled"))
+    environment = {
+        "LAKEHOUSE_HOME": str(clone / ".lakehouse"),
+        "LOCAL_DATABRICKS_PORT": str(free_port()),
+        "ENGINE": "sail",
+        "AIRFLOW_CONN_INVOICES_WEBHOOK": f'{{"conn_type": "http", "host": "http://127.0.0.1", "port": {webhook.port}}}',
+    }
+    assert python("-m", "ingestion.demo_source", "up", "--invoices", str(INVOICES), env=environment).returncode == 0
+    settings = {
+        "ingest_schedule": None,
+        "retry_seconds": 2,
+        "source": {"compare_keys": True},
+        "notices": [{"channel": "webhook", "connection": "invoices_webhook", "on": ["failure", "retry", "recovery"]}],
+    }
+    with airflow_over(clone, environment, settings) as running:
+        run = running.trigger("ingest")
+        assert running.finished("ingest", run) == "success"
+        run = running.new_run("transform", set())
+        assert running.finished("transform", run) == "success", running.tasks("transform", run)
+        run = running.new_run("publish", set())
+        assert running.finished("publish", run) == "success"
+        yield running
+
+
+def ingested(airflow: Airflow) -> str:
+    """Load what changed; returns the id of the run of transform that this begins."""
+    known = set(airflow.runs("transform"))
+    run = airflow.trigger("ingest")
+    assert airflow.finished("ingest", run) == "success"
+    return airflow.new_run("transform", known)
+
+
+def source(airflow: Airflow, statement: str) -> None:
+    """Change the demo source."""
+    import psycopg2
+
+    url = python("-m", "ingestion.demo_source", "url", env=airflow.environment).stdout.strip()
+    with closing(psycopg2.connect(url.replace("+psycopg2", ""))) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def next_day(airflow: Airflow) -> None:
+    assert python("-m", "ingestion.demo_source", "next-day", env=airflow.environment).returncode == 0
+
+
+def test_assets_carry_the_chain_and_every_task_ran_once(airflow):
+    assert [len(airflow.runs(dag)) for dag in ("ingest", "transform", "publish")] == [1, 1, 1]
+    for dag in ("ingest", "transform", "publish"):
+        (run,) = airflow.runs(dag)
+        for task_id, task in airflow.tasks(dag, run).items():
+            assert (task["state"], task["try_number"]) == ("success", 1), f"{dag}.{task_id}"
+    assert query(airflow.environment, "select count(*) from gold.fct_invoices")[0][0] > INVOICES / 2
+    assert (airflow.home / "docs" / "index.html").stat().st_size > 100_000
+
+
+def test_a_source_that_is_down_for_two_tries_and_a_bad_row(airflow, webhook):
+    """The load comes through at the third try; the bad row is quarantined with its reason and the run is green."""
+    next_day(airflow)
+    source(
+        airflow,
+        "insert into invoices select 987654321, invoice_number, customer_id, country, invoice_date, due_date, currency_code,"
+        " 1, 2, 99, status, created_at, updated_at from invoices where updated_at < '2090-01-01' order by updated_at desc limit 1",
+    )
+    assert python("-m", "ingestion.demo_source", "down", env=airflow.environment).returncode == 0
+    known, told = set(airflow.runs("transform")), len(webhook.messages)
+    run = airflow.trigger("ingest")
+    airflow.until(lambda: len(airflow.tries("ingest", run, "load_bronze")) >= 3, 120, "no third try")
+    assert python("-m", "ingestion.demo_source", "up", env=airflow.environment).returncode == 0
+    assert airflow.finished("ingest", run) == "success"
+    tries = airflow.tries("ingest", run, "load_bronze")
+    assert tries[-1] == "success" and len(tries) >= 3 and set(tries[:-1]) <= {"up_for_retry", "failed"}
+    assert len(webhook.messages) - told <= 2, webhook.messages[told:]  # it will be retried, once; and perhaps that it is well
+
+    run = airflow.new_run("transform", known)
+    assert airflow.finished("transform", run) == "success"
+    rejected = query(airflow.environment, "select reasons from silver.rejected_invoices where invoice_id = 987654321")
+    assert len(rejected) == 1 and "total" in str(rejected[0][0])
+    assert not query(airflow.environment, "select * from gold.fct_invoices where invoice_id = 987654321")
+
+
+def test_an_endpoint_killed_in_the_middle_is_recovered_by_retries(airflow):
+    next_day(airflow)
+    run = ingested(airflow)
+    done = "dbt.silver_country_matches"
+    airflow.until(lambda: airflow.tasks("transform", run)[done]["state"] == "success", 300, "silver is not reached")
+    for line in python("-m", "local_databricks", "status", env=airflow.environment).stdout.split():
+        if line.strip("(),.").isdigit():
+            os.kill(int(line.strip("(),.")), signal.SIGKILL)
+            break
+    else:
+        raise AssertionError("the endpoint's process is not known")
+    airflow.until(
+        lambda: any(task["state"] == "up_for_retry" for task in airflow.tasks("transform", run).values()), 120, "nothing is retried"
+    )
+    up = python("-m", "local_databricks", "up", env=airflow.environment)
+    assert up.returncode == 0, up.stderr
+    assert airflow.finished("transform", run) == "success"
+    assert any(task["try_number"] > 1 for task in airflow.tasks("transform", run).values())
+
+
+def test_a_killed_scheduler_is_started_again_and_the_run_ends_well(airflow):
+    next_day(airflow)
+    run = ingested(airflow)
+    airflow.until(lambda: airflow.tasks("transform", run)["dbt.stg_invoices"]["state"] == "success", 300, "silver is not reached")
+    scheduler = airflow.component("scheduler")
+    environment = scheduler.environ()
+    for process in (*scheduler.children(recursive=True), scheduler):
+        process.kill()
+    again = subprocess.Popen(
+        scheduler_command(), env=environment, cwd=airflow.home, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        assert airflow.finished("transform", run) == "success"
+        tasks = airflow.tasks("transform", run)
+        assert all(task["state"] == "success" for task in tasks.values())
+    finally:
+        again.terminate()
+        again.wait(30)
+
+
+def scheduler_command() -> list[str]:
+    import sys
+
+    return [sys.executable, "-m", "airflow", "scheduler"]
+
+
+def test_a_broken_contract_is_red_told_and_leaves_gold_alone(airflow, webhook):
+    """The model is named, what is downstream does not run, readers keep yesterday's gold; mended, the next run is green."""
+    model = airflow.clone / "models" / "gold" / "fct_invoices.sql"
+    text = model.read_text()
+    before, told = gold(airflow.environment), len(webhook.messages)
+    next_day(airflow)
+    assert text.count("invoice_number,") >= 1
+    model.write_text(text.replace("invoice_number,", "invoice_number as invoice_nr,"))
+    run = ingested(airflow)
+    assert airflow.finished("transform", run) == "failed"
+    tasks = airflow.tasks("transform", run)
+    broken = tasks["dbt.fct_invoices"]
+    assert (broken["state"], broken["try_number"]) == ("failed", 1)
+    for name in ("dbt.agg_invoices_country_month", "dbt.country_revenue_anomalies", "gold_is_ready"):
+        assert tasks[name]["state"] == "upstream_failed"
+    assert query(airflow.environment, "select * from gold.fct_invoices order by invoice_id") == sorted(before["fct_invoices"])
+    failures = [message for message in webhook.messages[told:] if "fct_invoices" in str(message)]
+    assert len(failures) == 1 and "contract" in str(failures[0]), webhook.messages[told:]
+    assert "Finance analytics" in str(failures[0])
+
+    model.write_text(text)
+    known = set(airflow.runs("transform"))
+    run = airflow.trigger("transform")
+    assert airflow.new_run("transform", known) == run and airflow.finished("transform", run) == "success"
+    airflow.until(lambda: any("recover" in str(m).lower() for m in webhook.messages[told:]), 60, "nobody is told of the recovery")
+
+
