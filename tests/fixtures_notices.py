@@ -269,7 +269,7 @@ def listening() -> Iterator[Receivers]:
     found = Receivers(http, smtp)
     for server in (http, smtp):
         server.RequestHandlerClass.receivers = found
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield found
     finally:
@@ -359,10 +359,10 @@ def running_airflow(environment: dict[str, str]) -> Iterator[str]:
                 process.wait()
 
 
-def until(condition: Callable[[], Any], seconds: float = 90, what: str = "") -> Any:
-    """Wait until `condition` gives something true, and give that; fails after `seconds`, naming `what`."""
+def until(condition: Callable[[], Any], seconds: float = 120, what: str | Callable[[], str] = "") -> Any:
+    """Wait until `condition` gives something true, and give that; fails after `seconds`, telling `what` was awaited."""
     end = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
+        assert time.monotonic() < end, f"not within {seconds:g} s: {what() if callable(what) else what}"
         time.sleep(0.25)
     return found

@@ -17,7 +17,8 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 
 VARIABLE = "invoices_countries"
-ASSETS = {"bronze": "invoices-countries://bronze", "gold": "invoices-countries://gold"}
+#: As Airflow keeps them, with the slash that it puts behind a bare host.
+ASSETS = {"bronze": "invoices-countries://bronze/", "gold": "invoices-countries://gold/"}
 #: A day, and two hours for the run itself: the default schedule is daily.
 MAX_AGE_MINUTES = 26 * 60
 

@@ -170,8 +170,9 @@ def test_a_run_that_has_ended_is_not_told_as_late(notices, receivers, state):
     assert receivers.received == []
 
 
-@pytest.mark.parametrize("status", [302, 403, 429, 500])
-@pytest.mark.parametrize("channel", ["slack", "teams", "webhook"])
+@pytest.mark.parametrize(
+    ("channel", "status"), [("slack", 403), ("slack", 500), ("teams", 302), ("teams", 429), ("webhook", 302), ("webhook", 500)]
+)
 def test_a_channel_that_refuses_is_named_and_silences_no_other(notices, receivers, caplog, channel, status):
     receivers.broken[channel] = status
     notices.tell_missed_deadline(DEADLINE, 90)
@@ -254,6 +255,9 @@ with DAG("headless", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC),
     connect(), also()
 
 if __name__ == "__main__":
+    from airflow.utils.db import initdb
+
+    initdb()
     print("STATES", *(dag.test(run_conf={"fail": fail}).state for fail in (True, False, False)))
 '''
 
@@ -267,8 +271,6 @@ def test_a_run_without_scheduler_tells_failure_and_recovery_once_and_no_secret(r
     )
     file = tmp_path / "dags" / "headless.py"
     file.write_text(HEADLESS)
-    migrated = python_in(environment, "-m", "airflow", "db", "migrate")
-    assert migrated.returncode == 0, migrated.stderr[-2000:]
     done = python_in(environment, str(file))
     assert "STATES failed success success" in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
     told = receivers.webhooks("headless")

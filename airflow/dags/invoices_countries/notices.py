@@ -463,6 +463,8 @@ def _attempt(route: Route, notice: Notice, sender: Callable[[], Any]) -> None:
 
 def _reason(error: Exception) -> str:
     """Why a channel failed, in a line. Errors of HTTP clients quote addresses, and those of webhooks are secret."""
+    if isinstance(error, SettingsError):
+        return str(error)
     if isinstance(error, requests.HTTPError):
         return f"it answered {error.response.status_code}: {_cut(redact(error.response.text), 200)}"
     if isinstance(error, requests.RequestException):
@@ -581,20 +583,24 @@ def teams_payload(notice: Notice) -> dict[str, Any]:
     def line(*runs: dict[str, Any]) -> dict[str, Any]:
         return {"type": "RichTextBlock", "inlines": [{"type": "TextRun", **run} for run in runs]}
 
+    def message(most: int) -> dict[str, Any]:
+        facts = [
+            line({"text": f"{label}: ", "weight": "Bolder"}, {"text": _cut(text, most)}) for label, text in notice.facts.items()
+        ]
+        card = {
+            "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+            "type": "AdaptiveCard",
+            "version": "1.4",
+            "msteams": {"width": "Full"},
+            "body": [line({"text": _cut(notice.title, 300), "size": "Large", "weight": "Bolder", "color": colour}), *facts],
+            "actions": [{"type": "Action.OpenUrl", "title": "Open in Airflow", "url": notice.link}],
+        }
+        attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": card}
+        return {"type": "message", "attachments": [attachment]}
+
     colour = {"failure": "Attention", "retry": "Warning", "recovery": "Good", "deadline": "Warning"}[notice.event]
-    facts = [
-        line({"text": f"{label}: ", "weight": "Bolder"}, {"text": _cut(text, 1000)}) for label, text in notice.facts.items()
-    ]
-    card = {
-        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
-        "type": "AdaptiveCard",
-        "version": "1.4",
-        "msteams": {"width": "Full"},
-        "body": [line({"text": _cut(notice.title, 300), "size": "Large", "weight": "Bolder", "color": colour}), *facts],
-        "actions": [{"type": "Action.OpenUrl", "title": "Open in Airflow", "url": notice.link}],
-    }
-    attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": card}
-    return {"type": "message", "attachments": [attachment]}
+    # A character outside ASCII is up to 12 bytes of JSON.
+    return next((body for most in (2000, 500) if len(json.dumps(body := message(most))) < 25_000), message(100))
 
 
 def email_content(notice: Notice) -> tuple[str, str]:
