@@ -11,7 +11,7 @@ compares them).
 
 import functools
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
@@ -88,7 +88,7 @@ def health(session: Any, max_age_minutes: float, now: datetime) -> dict[str, Any
         told["assets"][name] = {"last_event": text(newest), "age_minutes": age(newest)}
         if newest is None:
             stale.append(f"{name} has never been made.")
-        elif age(newest) > max_age_minutes:
+        elif now - newest > timedelta(minutes=max_age_minutes):
             stale.append(f"{name} is {age(newest):g} minutes old; {max_age_minutes:g} are allowed.")
     told["status"] = "failing" if failing else "stale" if stale else "fresh"
     told["problems"] = failing + stale

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_DELTA
 
 from tests.conftest import ROOT
 from tests.fixtures_notices import Receivers, airflow_environment, listening, running_airflow, until
@@ -54,12 +55,12 @@ with DAG("storm", default_args=DEFAULTS, **ARGUMENTS):
 
     @task
     def gone(number):
-        all_at_once(number, 6)
+        all_at_once(number, 5)
         raise ConnectionError(f"nothing answers at 127.0.0.1:{4000 + number}: <object at 0x7f00{number}>")
 
     @task
     def other():
-        all_at_once("other", 6)
+        all_at_once("other", 5)
         raise ValueError("Bearer <!channel> & *co*\\nsecond line")
 
     @task
@@ -72,7 +73,7 @@ with DAG("storm", default_args=DEFAULTS, **ARGUMENTS):
         ti.xcom_push("dbt_results", [{"name": "fct_invoices", "resource_type": "model", "status": "success"}, *tests])
         raise RuntimeError("dbt invocation completed with errors")
 
-    for number in range(5):
+    for number in range(4):
         gone.override(task_id=f"gone_{number}")(number) >> after.override(task_id=f"after_{number}")()
     other()
     dbt()
@@ -104,6 +105,15 @@ with DAG("killed", default_args=DEFAULTS, **ARGUMENTS):
 
     eats_memory()
 
+with DAG("lost", default_args=DEFAULTS, **ARGUMENTS):
+
+    @task
+    def loses_its_worker():
+        os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    loses_its_worker()
+
 with DAG("slow", default_args=DEFAULTS, dagrun_timeout=timedelta(seconds=12), deadline=deadline_alert(0.05), **ARGUMENTS):
 
     @task
@@ -116,9 +126,10 @@ with DAG("slow", default_args=DEFAULTS, dagrun_timeout=timedelta(seconds=12), de
 
 @dataclass
 class Metrics:
-    """What an OTLP receiver has got: by name of a metric, its kind, unit and temporality, and the names of its attributes."""
+    """What an OTLP receiver has got: by name its kind and unit, and its attributes' names; the temporalities of counters."""
 
-    found: dict[str, tuple[str, str, int]] = field(default_factory=dict)
+    found: dict[str, tuple[str, str]] = field(default_factory=dict)
+    counted: set[int] = field(default_factory=set)
     labels: dict[str, set[str]] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
 
@@ -127,14 +138,16 @@ class Metrics:
         for metric in (each for of in request.resource_metrics for scope in of.scope_metrics for each in scope.metrics):
             kind = metric.WhichOneof("data")
             data = getattr(metric, kind)
-            self.found[metric.name] = (kind, metric.unit, getattr(data, "aggregation_temporality", 0))
+            self.found[metric.name] = (kind, metric.unit)
+            if kind == "sum" and data.is_monotonic:
+                self.counted.add(data.aggregation_temporality)
             labels = self.labels.setdefault(metric.name, set())
             labels.update(attribute.key for point in data.data_points for attribute in point.attributes)
 
     def prometheus(self) -> dict[str, set[str]]:
         """Names and labels in Prometheus, https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/."""
         names = {}
-        for name, (kind, unit, _) in self.found.items():
+        for name, (kind, unit) in self.found.items():
             told = re.sub(r"[^a-zA-Z0-9_:]", "_", name) + {"ms": "_milliseconds", "": ""}[unit]
             names[told + ("_total" if kind == "sum" else "")] = self.labels[name]
         return names
@@ -220,6 +233,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory, metrics: tuple[Metrics, s
             **receivers.connections(),
             AIRFLOW_VAR_INVOICES_COUNTRIES=json.dumps({"notices": routes}),
             TOGETHER=str(home / "together"),
+            AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT="15",
+            AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL="2",
             AIRFLOW__METRICS__OTEL_ON="True",
             AIRFLOW__METRICS__LEGACY_NAMES_ON="False",
             OTEL_EXPORTER_OTLP_ENDPOINT=metrics[1],
@@ -256,7 +271,7 @@ def runs(platform: Platform, unloaded: tuple[int, dict[str, Any]]) -> dict[str, 
     """One run of each DAG, started together."""
     return {
         dag_id: platform.trigger(dag_id, **({"fail": True} if dag_id == "healing" else {}))
-        for dag_id in ("slow", "storm", "flaky", "killed", "healing")
+        for dag_id in ("slow", "storm", "lost", "flaky", "killed", "healing")
     }
 
 
@@ -347,6 +362,14 @@ def test_health_follows_the_runs_and_recovery_is_told_once(platform, unloaded, r
     assert requests.head(f"{platform.address}/invoices-health/", timeout=30).status_code == 200
 
 
+def test_a_task_whose_worker_was_lost_is_told_by_the_dag_processor(platform, runs):
+    assert platform.ended("lost", runs["lost"]) == "failed"
+    told = platform.told("lost", "failure")
+    assert told["title"] == "lost: loses_its_worker failed" and "its worker was lost" in told["facts"]["why"]
+    assert told["facts"]["try"] == "1 of 1" and told["facts"]["owner"] == "Data platform"
+    assert len(platform.receivers.webhooks("lost")) == 1
+
+
 def test_what_was_told_is_forgotten_when_a_run_succeeds(platform, runs):
     platform.told("flaky", "recovery")
     platform.ended("storm", runs["storm"])
@@ -379,5 +402,4 @@ def test_the_dashboard_asks_for_nothing_that_airflow_does_not_emit(platform, run
         labels |= set(re.findall(r"(\w+)=\"", expression))
         known = set().union(*(emitted[name] for name in re.findall(r"\b(?:airflow|invoices)_\w+", expression)))
         assert labels <= known, expression
-    sums = {temporality for kind, _, temporality in platform.metrics.found.values() if kind == "sum"}
-    assert sums == {1}, "counters of short-lived tasks add up only as deltas (AGGREGATION_TEMPORALITY_DELTA is 1)"
+    assert platform.metrics.counted == {AGGREGATION_TEMPORALITY_DELTA}, "counters of short-lived tasks add up only as deltas"

@@ -157,7 +157,7 @@ def _tell_task(event: str, context: Mapping[str, Any]) -> None:
     bad = [each for each in results if each.get("status") == "error"] or [e for e in results if e.get("status") == "fail"]
     names = [str(each.get("name")) for each in bad] or [ti.task_id]
     error = context.get("exception")
-    why = _why(bad[0]) if bad else _first_line(str(error)) or (type(error).__name__ if error else MISSING_REASON)
+    why = _why(bad[0]) if bad else MISSING_REASON if error is None else _first_line(str(error)) or type(error).__name__
     if not _first_to_tell(event, context, _cause(ti.task_id, bad, error, names), names):
         log.info("The cause has been told already in this run.")
         return
@@ -250,7 +250,8 @@ def _tell_missed_deadline(context: Mapping[str, Any], minutes: float) -> None:
 def _dbt_results(ti: Any) -> list[dict[str, Any]]:
     """What the dbt operator has pushed of its nodes before it failed; none for other tasks."""
     try:
-        found = ti.xcom_pull(task_ids=ti.task_id, key="dbt_results", map_indexes=-1 if ti.map_index is None else ti.map_index)
+        # Without map_indexes all values are asked for, and having none is no error in Airflow's logs.
+        found = ti.xcom_pull(task_ids=ti.task_id, key="dbt_results")
     except Exception as error:
         log.warning("The results of dbt cannot be read: %s", error)
         return []
