@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import signal
 import socketserver
 import subprocess
 import sys
@@ -349,14 +350,17 @@ def running_airflow(environment: dict[str, str]) -> Iterator[str]:
                 )
         yield address
     finally:
-        for process in processes:
+        for process in processes[1:]:
             process.terminate()
-        for process in processes:
+        for process in processes[1:]:
             try:
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        for process in processes[:1]:  # the API server waits for connections to end, and nobody is left to be served
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def until(condition: Callable[[], Any], seconds: float = 120, what: str | Callable[[], str] = "") -> Any:

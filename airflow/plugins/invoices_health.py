@@ -16,6 +16,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+PREFIX = "/invoices-health"
 VARIABLE = "invoices_countries"
 #: As Airflow keeps them, with the slash that it puts behind a bare host.
 ASSETS = {"bronze": "invoices-countries://bronze/", "gold": "invoices-countries://gold/"}
@@ -162,8 +163,21 @@ async def _on_request(scope: Any, receive: Any, send: Any) -> None:
     await _application()(scope, receive, send)
 
 
+class _WithoutSlash:
+    """Lets /invoices-health be what /invoices-health/ is: Airflow's UI answers 200 to any path that nobody else has."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] == scope.get("root_path", "") + PREFIX:
+            scope = {**scope, "path": scope["path"] + "/", "raw_path": scope["path"].encode() + b"/"}
+        await self.app(scope, receive, send)
+
+
 class InvoicesHealth(AirflowPlugin):
     """Mounts the health check on the API server."""
 
     name = "invoices_health"
-    fastapi_apps = [{"app": _on_request, "url_prefix": "/invoices-health", "name": "Invoices & Countries: health"}]
+    fastapi_apps = [{"app": _on_request, "url_prefix": PREFIX, "name": "Invoices & Countries: health"}]
+    fastapi_root_middlewares = [{"middleware": _WithoutSlash, "args": [], "kwargs": {}, "name": "Health without a slash"}]

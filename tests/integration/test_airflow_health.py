@@ -257,6 +257,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory, metrics: tuple[Metrics, s
             )
             until(lambda: session.get(f"{address}/api/v2/dags/slow", timeout=30).ok, 120, "the DAGs are read")
             yield Platform(address, receivers, metrics[0], environment, session)
+        for dag_id, most in {"storm": 3, "flaky": 2, "killed": 1, "lost": 1, "slow": 2}.items():
+            assert len(receivers.webhooks(dag_id)) <= most, f"{dag_id} told something twice, after its test"
     assert not receivers.violations and not metrics[0].violations
 
 
@@ -360,6 +362,8 @@ def test_health_follows_the_runs_and_recovery_is_told_once(platform, unloaded, r
     assert (status, told["status"]) == (503, "stale") and told["problems"][0].startswith("bronze is ")
     assert platform.health(max_age_minutes=-1)[0] == 422
     assert requests.head(f"{platform.address}/invoices-health/", timeout=30).status_code == 200
+    bare = requests.get(f"{platform.address}/invoices-health", timeout=30, allow_redirects=False)
+    assert bare.json()["status"] == "fresh", "Airflow's UI answers 200 to every path that nobody else has"
 
 
 def test_a_task_whose_worker_was_lost_is_told_by_the_dag_processor(platform, runs):

@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -192,7 +192,7 @@ def _tell_failed_run(context: Mapping[str, Any]) -> None:
     dag_id, run_id, reason = context["dag"].dag_id, context["run_id"], context.get("reason") or "failed"
     known = _load(_failing_key(dag_id)) or {"since": _now(), "runs": []}
     _Memory.set(_failing_key(dag_id), json.dumps(known | {"runs": sorted({*known["runs"], run_id})}), f"{dag_id} fails")
-    if reason == "task_failure" and _Memory.keys(_told_prefix(context, "failure")):
+    if reason == "task_failure" and _a_task_has_told(context):
         return
     why = {
         "timed_out": "The run took longer than its time-out (dagrun_timeout); what had not ended was skipped.",
@@ -203,6 +203,18 @@ def _tell_failed_run(context: Mapping[str, Any]) -> None:
     facts = {"What": "the run", "Why": why, "Owner": context["dag"].owner, "DAG": dag_id, "Run": run_id}
     notice = Notice("failure", f"{dag_id}: the run failed", dag_id, run_id, _run_link(dag_id, run_id), _without_empty(facts))
     _send([route for route in every if "failure" in route.on], notice)
+
+
+def _a_task_has_told(context: Mapping[str, Any]) -> bool:
+    """Whether a task of the run has told of a failure.
+
+    A task's callback is over before Airflow knows of the failure, except for a lost worker: the DAG processor runs that
+    callback, before that of the run or, with several processors, beside it; hence the second look.
+    """
+    if _Memory.keys(_told_prefix(context, "failure")):
+        return True
+    time.sleep(SETTLE_SECONDS)
+    return bool(_Memory.keys(_told_prefix(context, "failure")))
 
 
 def _tell_recovered_run(context: Mapping[str, Any]) -> None:
@@ -264,7 +276,7 @@ def _why(result: Mapping[str, Any]) -> str:
 
 def _first_line(text: str) -> str:
     """The first line that tells something: dbt's own headline (`Database Error in model ...`) only says where."""
-    lines = [line.strip() for line in redact(text).splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if not re.match(r"(\w+ )+Error in \w+ |compiled code at ", line)]
     return (telling or lines or [""])[0]
 
@@ -436,7 +448,8 @@ def _send(chosen: Iterable[Route], notice: Notice) -> None:
 
     Connections are read before the threads start, because `dag.test()` answers one thread only.
     """
-    threads = []
+    shown = {label: redact(text) for label, text in notice.facts.items()}
+    notice, threads = replace(notice, title=redact(notice.title), facts=shown), []
     for route in chosen:
         try:
             sender = _SENDERS[route.channel](route, notice)
