@@ -351,7 +351,9 @@ def test_health_follows_the_runs_and_recovery_is_told_once(platform, unloaded, r
     until(lambda: len(platform.receivers.webhooks("healing", "failure")) == 2, what="a second run is told again")
 
     assert platform.ended("healing", platform.trigger("healing")) == "success"
-    assert platform.told("healing", "recovery")["facts"]["what"] == "the run succeeded after 2 failed runs"
+    told = platform.told("healing", "recovery")
+    assert re.fullmatch(r"healing: recovered after \d min", told["title"])
+    assert told["facts"]["what"] == "the run succeeded after 2 failed runs"
     status, told = platform.health()
     assert (status, told["status"], told["problems"]) == (200, "fresh", [])
     assert told["dags"]["healing"]["last_state"] == "success" and 0 <= told["assets"]["gold"]["age_minutes"] < 5

@@ -97,8 +97,9 @@ def dag_callbacks() -> dict[str, Callable]:
 def deadline_alert(minutes: float) -> DeadlineAlert:
     """The argument `deadline` for a DAG whose runs must have ended `minutes` after they were queued.
 
-    The callback is synchronous and runs as a workload of the executor: Airflow 3.3.2 puts the folder of the DAGs on the
-    import path there, but not in the triggerer, where asynchronous callbacks run.
+    The callback is synchronous and runs as a workload of the executor (LocalExecutor can, and others that say
+    `supports_callbacks`): Airflow 3.3.2 puts the folder of the DAGs on the import path there, but not in the triggerer,
+    where asynchronous callbacks run.
     """
     return DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
@@ -157,7 +158,10 @@ def _tell_task(event: str, context: Mapping[str, Any]) -> None:
     bad = [each for each in results if each.get("status") == "error"] or [e for e in results if e.get("status") == "fail"]
     names = [str(each.get("name")) for each in bad] or [ti.task_id]
     error = context.get("exception")
-    why = _why(bad[0]) if bad else MISSING_REASON if error is None else _first_line(str(error)) or type(error).__name__
+    if bad:
+        why = _why(bad[0])
+    else:
+        why = MISSING_REASON if error is None else _first_line(str(error)) or type(error).__name__
     if not _first_to_tell(event, context, _cause(ti.task_id, bad, error, names), names):
         log.info("The cause has been told already in this run.")
         return
@@ -194,12 +198,14 @@ def _tell_failed_run(context: Mapping[str, Any]) -> None:
     _Memory.set(_failing_key(dag_id), json.dumps(known | {"runs": sorted({*known["runs"], run_id})}), f"{dag_id} fails")
     if reason == "task_failure" and _a_task_has_told(context):
         return
-    why = {
-        "timed_out": "The run took longer than its time-out (dagrun_timeout); what had not ended was skipped.",
-        "all_tasks_deadlocked": "No task of the run can start any more (deadlock).",
-        "task_failure": f"{_listed(_failed_tasks(dag_id, run_id), 10) or 'A task'} failed, and could not tell why: "
-        "marked as failed by hand, or lost with its worker.",
-    }.get(reason, reason)
+    if reason == "task_failure":
+        tasks = _listed(_failed_tasks(dag_id, run_id), 10) or "A task"
+        why = f"{tasks} failed, and could not tell why: marked as failed by hand, or killed."
+    else:
+        why = {
+            "timed_out": "The run took longer than its time-out (dagrun_timeout); what had not ended was skipped.",
+            "all_tasks_deadlocked": "No task of the run can start any more (deadlock).",
+        }.get(reason, reason)
     facts = {"What": "the run", "Why": why, "Owner": context["dag"].owner, "DAG": dag_id, "Run": run_id}
     notice = Notice("failure", f"{dag_id}: the run failed", dag_id, run_id, _run_link(dag_id, run_id), _without_empty(facts))
     _send([route for route in every if "failure" in route.on], notice)
@@ -209,7 +215,7 @@ def _a_task_has_told(context: Mapping[str, Any]) -> bool:
     """Whether a task of the run has told of a failure.
 
     A task's callback is over before Airflow knows of the failure, except for a lost worker: the DAG processor runs that
-    callback, before that of the run or, with several processors, beside it; hence the second look.
+    callback, usually before that of the run, sometimes beside it; hence the second look.
     """
     if _Memory.keys(_told_prefix(context, "failure")):
         return True
@@ -227,14 +233,16 @@ def _tell_recovered_run(context: Mapping[str, Any]) -> None:
     facts = {"Owner": context["dag"].owner, "DAG": dag_id, "Run": run_id}
     if failing:
         runs, since = len(failing["runs"]), datetime.fromisoformat(failing["since"])
-        facts = {"What": f"the run succeeded after {runs} failed run{'s' * (runs > 1)}", "Failing for": _ago(since)} | facts
+        title = f"{dag_id}: recovered after {_ago(since)}"
+        facts = {"What": f"the run succeeded after {runs} failed run{'s' * (runs > 1)}"} | facts
     elif retried:
         every = [route for route in every if "retry" in route.on]
         names = sorted({name for value in retried for name in value["names"]})
+        title = f"{dag_id}: recovered by trying again"
         facts = {"What": f"{_listed(names, 10)} succeeded when tried again"} | facts
     else:
         return
-    _send(every, Notice("recovery", f"{dag_id}: recovered", dag_id, run_id, _run_link(dag_id, run_id), _without_empty(facts)))
+    _send(every, Notice("recovery", title, dag_id, run_id, _run_link(dag_id, run_id), _without_empty(facts)))
 
 
 def _tell_missed_deadline(context: Mapping[str, Any], minutes: float) -> None:
