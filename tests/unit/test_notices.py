@@ -212,6 +212,19 @@ def test_every_channel_is_reached_and_gets_the_whole_notice(notices, receivers):
     assert "queued at 2026-03-01T05:00:00Z" in json.dumps(receivers.of("slack")[0])
 
 
+@pytest.mark.parametrize(
+    ("fields", "address"),
+    [
+        ({"password": "https://a.example/x?sig=1", "host": "b.example"}, "https://a.example/x?sig=1"),
+        ({"host": "http://127.0.0.1/hook", "port": 81}, "http://127.0.0.1:81/hook"),
+        ({"host": "a.example", "password": "unused"}, "https://a.example"),
+        ({"host": "a.example", "schema": "http", "port": 8080}, "http://a.example:8080"),
+    ],
+)
+def test_a_webhook_s_address_is_its_password_or_its_host(notices, fields, address):
+    assert notices._address(notices.Connection(conn_id="x", conn_type="http", **fields)) == (address, {})
+
+
 @pytest.mark.parametrize("state", ["success", "failed"])
 def test_a_run_that_has_ended_is_not_told_as_late(notices, receivers, state):
     notices.tell_missed_deadline({"dag_run": DEADLINE["dag_run"] | {"state": state}}, 90)
@@ -234,7 +247,7 @@ def test_a_channel_that_refuses_is_named_and_silences_no_other(notices, receiver
     ("connection", "value", "sentence"),
     [
         ("slack", None, "The Airflow connection invoices_slack is not defined"),
-        ("teams", {"conn_type": "http"}, "must have the whole address (https://...) as its password."),
+        ("teams", {"conn_type": "http"}, "invoices_teams must have an address, as its password or as its host."),
         (
             "smtp",
             {"conn_type": "smtp", "host": "127.0.0.1"},

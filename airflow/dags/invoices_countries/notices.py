@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
-from airflow.sdk import DeadlineAlert, DeadlineReference, SyncCallback, Variable, conf
+from airflow.sdk import Connection, DeadlineAlert, DeadlineReference, SyncCallback, Variable, conf
 from airflow.sdk.log import mask_secret, redact
 
 from invoices_countries.settings import VARIABLE, Settings, SettingsError, connection
@@ -156,7 +156,7 @@ def _tell_task(event: str, context: Mapping[str, Any]) -> None:
     ti = context["ti"]
     results = _dbt_results(ti)
     bad = [each for each in results if each.get("status") == "error"] or [e for e in results if e.get("status") == "fail"]
-    names = [str(each.get("name")) for each in bad] or [ti.task_id]
+    names = [str(each.get("name")) for each in bad] or [ti.task_id.rpartition(".")[2]]
     error = context.get("exception")
     if bad:
         why = _why(bad[0])
@@ -513,16 +513,22 @@ def _webhook(route: Route, notice: Notice) -> Callable[[], Any]:
 
 
 def _post(route: Route, payload: Mapping[str, Any]) -> Callable[[], Any]:
-    found = connection(route.connection)
-    url = found.password or ""
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise SettingsError(
-            f"The Airflow connection {route.connection} must have the whole address (https://...) as its password."
-        )
-    mask_secret(url)
-    headers = found.extra_dejson.get("headers") or {}
+    url, headers = _address(connection(route.connection))
     # A redirect would carry the notice to somewhere that nobody configured.
     return lambda: _accepted(requests.post(url, json=payload, headers=headers, timeout=10, allow_redirects=False))
+
+
+def _address(found: Connection) -> tuple[str, dict[str, str]]:
+    """Where a webhook is, and the headers it wants: the password as a whole address, else schema, host and port."""
+    url = found.password or ""
+    if "://" in url:
+        mask_secret(url)
+    elif found.host:
+        parts = urlsplit(found.host if "://" in found.host else f"{found.schema or 'https'}://{found.host}")
+        url = parts._replace(netloc=f"{parts.netloc}:{found.port}" if found.port else parts.netloc).geturl()
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise SettingsError(f"The Airflow connection {found.conn_id} must have an address, as its password or as its host.")
+    return url, found.extra_dejson.get("headers") or {}
 
 
 def _accepted(response: requests.Response) -> None:
