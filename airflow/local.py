@@ -27,9 +27,7 @@ sys.path.insert(0, str(REPOSITORY))
 from local_databricks import lifecycle, packages  # noqa: E402
 from local_databricks.settings import LocalDatabricksError, Settings, write_private  # noqa: E402
 
-hookimpl = HookimplMarker(
-    "airflow"
-)  # what airflow.listeners has; Airflow itself may be imported after its variables are set only
+hookimpl = HookimplMarker("airflow")  # as airflow.listeners has it; Airflow is imported once its variables are set
 CHAIN = ("ingest", "transform", "publish")
 POOLS = {"dbt": (4, "dbt tasks in the warehouse at a time"), "source": (1, "loads from the source at a time")}
 
@@ -59,11 +57,16 @@ def environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API_AUTH__JWT_SECRET": key.read_text(),
-        "AIRFLOW__SCHEDULER__DAG_DIR_LIST_INTERVAL": "30",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW__COSMOS__CACHE_DIR": str(home / "cosmos"),
+        "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
+        # else Cosmos hashes this machine's environment and lakehouse at each parsing
+        "AIRFLOW__COSMOS__PROJECT_HASH_EXCLUDED_DIRS": ".venv,.lakehouse,node_modules,__pycache__",
         "AIRFLOW__COSMOS__DBT_DOCS_DIR": str(settings.home / "docs"),
         "LAKEHOUSE_HOME": str(settings.home),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY / "airflow" / "config"), os.environ.get("PYTHONPATH")])),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # Airflow starts its parts by their name
         # forked tasks load no system proxies and no Objective-C libraries (macOS)
         "NO_PROXY": "*",
         "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
@@ -117,6 +120,11 @@ def prepare() -> None:
     done = subprocess.run([*command, *paths], env={**os.environ, **settings.client_environment()}, cwd=REPOSITORY)
     if done.returncode:
         raise LocalDatabricksError("dbt cannot parse the project (see above); the DAGs are drawn from what it parses.")
+    # what is parsed already need not be parsed by the first tasks again: this is where Cosmos keeps it between tasks
+    parsed = folder / "cosmos" / "transform__dbt" / "target"
+    parsed.mkdir(parents=True, exist_ok=True)
+    for name in ("manifest.json", "partial_parse.msgpack"):
+        (parsed / name).write_bytes((draft / name).read_bytes())
     (draft / "manifest.json").replace(folder / "manifest.json")
     os.environ.update(environment(settings))
 

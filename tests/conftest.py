@@ -1,9 +1,11 @@
 """Fixtures that the whole suite shares: a lakehouse of its own, with a running endpoint, far from the developer's."""
 
+import atexit
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +14,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Variables of the developer's shell that would lead a test to the developer's lakehouse, source or workspace.
-LEADING_ASTRAY = ("LAKEHOUSE_HOME", "LOCAL_DATABRICKS_", "DATABRICKS_", "DBT_", "SOURCES__", "DESTINATION__", "DLT_")
+LEADING_ASTRAY = ("AIRFLOW", "LAKEHOUSE_HOME", "LOCAL_DATABRICKS_", "DATABRICKS_", "DBT_", "SOURCES__", "DESTINATION__", "DLT_")
 
 
 def pytest_configure() -> None:
     for name in list(os.environ):
         if name.startswith(LEADING_ASTRAY) and name != "DBT_PACKAGE_HUB_URL":
             del os.environ[name]
+    # Airflow makes its home when it is imported, which tests of the DAGs' helpers do in this process.
+    home = tempfile.TemporaryDirectory(prefix="airflow")
+    atexit.register(home.cleanup)
+    os.environ["AIRFLOW_HOME"] = home.name
 
 
 def free_port() -> int:

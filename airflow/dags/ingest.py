@@ -2,16 +2,16 @@
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.sdk import DAG, CronTriggerTimetable, Param, task
+from airflow.sdk import DAG, Param, task
 
-from invoices_countries.defaults import dag_arguments
+from invoices_countries.defaults import cron, dag_arguments
 from invoices_countries.settings import BRONZE, Settings
 
 settings = Settings.read()
 
 with DAG(
     "ingest",
-    schedule=CronTriggerTimetable(settings.ingest_schedule, timezone=settings.timezone) if settings.ingest_schedule else None,
+    schedule=cron(settings.ingest_schedule, settings.timezone) if settings.ingest_schedule else None,
     tags=["invoices", "bronze"],
     params={
         "since": Param(None, type=["null", "string"], format="date", description="dlt: read again what changed since this day"),

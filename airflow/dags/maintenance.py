@@ -1,16 +1,16 @@
 """Airflow DAG `maintenance`: once a week, files are compacted, old ones deleted, and old results and logs forgotten."""
 
-from airflow.sdk import DAG, CronTriggerTimetable, Param, chain, task
+from airflow.sdk import DAG, Param, chain, task
 
 from invoices_countries.dbt import dbt_operation
-from invoices_countries.defaults import dag_arguments
+from invoices_countries.defaults import cron, dag_arguments
 from invoices_countries.settings import Settings
 
 settings = Settings.read()
 
 with DAG(
     "maintenance",
-    schedule=CronTriggerTimetable("0 2 * * 0", timezone=settings.timezone),
+    schedule=cron("0 2 * * 0", settings.timezone),
     tags=["invoices", "maintenance"],
     params={
         "retention_hours": Param(

@@ -57,6 +57,11 @@ def ingested(airflow: Airflow) -> str:
     return airflow.new_run("transform", known)
 
 
+def reached(airflow: Airflow, run: str, task: str) -> None:
+    """Wait until a run of transform has done a task."""
+    airflow.until(lambda: airflow.tasks("transform", run)[task]["state"] == "success", 300, f"{task} is not reached")
+
+
 def source(airflow: Airflow, statement: str) -> None:
     """Change the demo source."""
     import psycopg2
@@ -86,7 +91,8 @@ def test_a_source_that_is_down_for_two_tries_and_a_bad_row(airflow, webhook):
     source(
         airflow,
         "insert into invoices select 987654321, invoice_number, customer_id, country, invoice_date, due_date, currency_code,"
-        " 1, 2, 99, status, created_at, updated_at from invoices where updated_at < '2090-01-01' order by updated_at desc limit 1",
+        " 1, 2, 99, status, created_at, updated_at from invoices where updated_at < '2090-01-01'"
+        " order by updated_at desc limit 1",
     )
     assert python("-m", "ingestion.demo_source", "down", env=airflow.environment).returncode == 0
     known, told = set(airflow.runs("transform")), len(webhook.messages)
@@ -108,17 +114,18 @@ def test_a_source_that_is_down_for_two_tries_and_a_bad_row(airflow, webhook):
 def test_an_endpoint_killed_in_the_middle_is_recovered_by_retries(airflow):
     next_day(airflow)
     run = ingested(airflow)
-    done = "dbt.silver_country_matches"
-    airflow.until(lambda: airflow.tasks("transform", run)[done]["state"] == "success", 300, "silver is not reached")
+    reached(airflow, run, "dbt.silver_country_matches")
     for line in python("-m", "local_databricks", "status", env=airflow.environment).stdout.split():
         if line.strip("(),.").isdigit():
             os.kill(int(line.strip("(),.")), signal.SIGKILL)
             break
     else:
         raise AssertionError("the endpoint's process is not known")
-    airflow.until(
-        lambda: any(task["state"] == "up_for_retry" for task in airflow.tasks("transform", run).values()), 120, "nothing is retried"
-    )
+
+    def is_retried() -> bool:
+        return any(task["state"] == "up_for_retry" for task in airflow.tasks("transform", run).values())
+
+    airflow.until(is_retried, 120, "nothing is retried")
     up = python("-m", "local_databricks", "up", env=airflow.environment)
     assert up.returncode == 0, up.stderr
     assert airflow.finished("transform", run) == "success"
@@ -128,7 +135,7 @@ def test_an_endpoint_killed_in_the_middle_is_recovered_by_retries(airflow):
 def test_a_killed_scheduler_is_started_again_and_the_run_ends_well(airflow):
     next_day(airflow)
     run = ingested(airflow)
-    airflow.until(lambda: airflow.tasks("transform", run)["dbt.stg_invoices"]["state"] == "success", 300, "silver is not reached")
+    reached(airflow, run, "dbt.stg_invoices")
     scheduler = airflow.component("scheduler")
     environment = scheduler.environ()
     for process in (*scheduler.children(recursive=True), scheduler):
@@ -176,6 +183,4 @@ def test_a_broken_contract_is_red_told_and_leaves_gold_alone(airflow, webhook):
     known = set(airflow.runs("transform"))
     run = airflow.trigger("transform")
     assert airflow.new_run("transform", known) == run and airflow.finished("transform", run) == "success"
-    airflow.until(lambda: any("recover" in str(m).lower() for m in webhook.messages[told:]), 60, "nobody is told of the recovery")
-
-
+    airflow.until(lambda: any("recover" in str(each).lower() for each in webhook.messages[told:]), 60, "no recovery is told")

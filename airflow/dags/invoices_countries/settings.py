@@ -43,7 +43,8 @@ class Settings:
     of that cron. source: settings of the dlt load (ingestion/load.py) by their names without SOURCES__SQL_DATABASE__.
     loader_options: what the operator of another loader needs (loaders.py). power_bi: group_id and dataset_id to refresh.
     docs: the folder of the dbt docs site as a URL (file://, abfss://, …); the state folder's `docs` by default.
-    notices: whom to tell what (notices.py). deadline_minutes: after which a run of `transform` that has not ended is told.
+    notices: whom to tell what (notices.py). health: max_age_minutes, how old bronze and gold may be for the health check
+    (airflow/plugins/invoices_health.py). deadline_minutes: after which a run of `transform` that has not ended is told.
     retries: of each task, with a delay that doubles from retry_seconds.
     """
 
@@ -56,6 +57,7 @@ class Settings:
     power_bi: dict[str, str] = field(default_factory=dict)
     docs: str = ""
     notices: list[dict[str, Any]] = field(default_factory=list)
+    health: dict[str, Any] = field(default_factory=dict)
     deadline_minutes: int = 120
     retries: int = 3
     retry_seconds: float = 60.0
