@@ -13,9 +13,12 @@ import argparse
 import json
 import os
 import secrets
+import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -66,7 +69,6 @@ def environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__COSMOS__DBT_DOCS_DIR": str(settings.home / "docs"),
         "LAKEHOUSE_HOME": str(settings.home),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY / "airflow" / "config"), os.environ.get("PYTHONPATH")])),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # Airflow starts its parts by their name
         # forked tasks load no system proxies and no Objective-C libraries (macOS)
         "NO_PROXY": "*",
         "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
@@ -116,6 +118,8 @@ def prepare() -> None:
     folder.mkdir(exist_ok=True)
     draft = folder / "parse"
     command = [str(Path(sys.executable).parent / "dbt"), "--quiet", "parse", "--target-path", str(draft)]
+    # all that Cosmos says too, or dbt would not take what is parsed here for the same project
+    command += ["--profile", "invoices_countries", "--target", "local", "--no-static-parser"]
     paths = ["--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY)]
     done = subprocess.run([*command, *paths], env={**os.environ, **settings.client_environment()}, cwd=REPOSITORY)
     if done.returncode:
@@ -137,14 +141,68 @@ def migrate() -> None:
             raise LocalDatabricksError(f"`airflow {' '.join(command[:2])}` failed: {done.stderr.strip()[-500:]}")
 
 
+#: Airflow's parts. Logs are read from the disk: the servers of logs, which would listen on every address, are not started.
+PARTS = {
+    "api-server": ["api-server"],
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
+}
+
+
 def standalone() -> int:
-    """Run all of Airflow in the foreground; prints where it is and the admin's password once it is there."""
-    process = subprocess.Popen([sys.executable, "-m", "airflow", "standalone"], cwd=os.environ["AIRFLOW_HOME"])
+    """Run all of Airflow until a signal; prints where it is and the admin's password, and starts a part that died again.
+
+    Each part writes into LAKEHOUSE_HOME/airflow/<part>.log.
+    """
+    home, port = Path(os.environ["AIRFLOW_HOME"]), int(os.environ["AIRFLOW__API__PORT"])
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise LocalDatabricksError(f"Port {port} is taken; AIRFLOW_PORT names another.")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    running: dict[str, subprocess.Popen] = {}
+
+    def start(part: str) -> None:
+        with (home / f"{part}.log").open("a") as log:
+            command = [sys.executable, "-m", "airflow", *PARTS[part]]
+            running[part] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+    told = False
     try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.terminate()
-        return process.wait()
+        for part in PARTS:
+            start(part)
+        while True:
+            time.sleep(1)
+            for part, process in list(running.items()):
+                if process.poll() is not None:
+                    print(f"  {part} ended ({process.returncode}) and is started again; {home / f'{part}.log'}", flush=True)
+                    time.sleep(2)
+                    start(part)
+            if not told and _is_healthy(port):
+                told = True
+                password = json.loads((home / "passwords.json").read_text())["admin"]
+                print(f"\nAirflow is at http://127.0.0.1:{port}, user admin, password {password}; Ctrl-C stops it.", flush=True)
+    finally:
+        for process in running.values():
+            process.terminate()
+        end = time.monotonic() + 20
+        for process in running.values():
+            try:
+                process.wait(max(0.1, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _is_healthy(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=5) as answer:
+            found = json.load(answer)
+    except (OSError, ValueError):
+        return False
+    return all(
+        (found[part] or {}).get("status") == "healthy" for part in ("metadatabase", "scheduler", "triggerer", "dag_processor")
+    )
 
 
 class Progress:

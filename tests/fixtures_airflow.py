@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -95,7 +94,8 @@ class Airflow:
         file = self.home / "airflow" / "passwords.json"
         return json.loads(file.read_text())["admin"] if file.exists() else ""
 
-    def _call(self, method: str, path: str, body: dict | None = None) -> dict:
+    def call(self, method: str, path: str, body: dict | None = None) -> dict:
+        """One call of Airflow's REST API (https://airflow.apache.org/docs/apache-airflow/stable/stable-rest-api-ref.html)."""
         for _ in range(2):
             if not self._token:
                 login = {"username": "admin", "password": self.password()}
@@ -109,12 +109,12 @@ class Airflow:
         return answer.json()
 
     def get(self, path: str) -> dict:
-        """GET of Airflow's REST API (https://airflow.apache.org/docs/apache-airflow/stable/stable-rest-api-ref.html)."""
-        return self._call("GET", path)
+        """What a GET of the API answers."""
+        return self.call("GET", path)
 
     def trigger(self, dag: str, **conf: object) -> str:
         """Start a run by hand; returns its id."""
-        return self._call("POST", f"dags/{dag}/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"]
+        return self.call("POST", f"dags/{dag}/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"]
 
     def runs(self, dag: str) -> dict[str, str]:
         """State of each run by its id, oldest first."""
@@ -150,10 +150,9 @@ class Airflow:
 
     def component(self, name: str) -> psutil.Process:
         """The process of one of Airflow's parts, such as `scheduler`."""
-        for child in psutil.Process(self._process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if child.cmdline()[-1] == name and "airflow" in " ".join(child.cmdline()):
-                    return child
+        for child in psutil.Process(self._process.pid).children():
+            if name in child.cmdline():
+                return child
         raise AssertionError(f"there is no {name}")
 
     def stop(self) -> None:
@@ -163,8 +162,8 @@ class Airflow:
         processes = [psutil.Process(self._process.pid)]
         with contextlib.suppress(psutil.Error):
             processes += processes[0].children(recursive=True)
-        self._process.send_signal(signal.SIGINT)
-        for process in psutil.wait_procs(processes, timeout=15)[1]:
+        self._process.terminate()
+        for process in psutil.wait_procs(processes, timeout=25)[1]:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         self._process = None
