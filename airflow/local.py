@@ -277,6 +277,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         prepare()
+        if options.verb == "run":
+            # a database of its own: a scheduler would take the assets of this run for its cue to run everything once more
+            os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{os.environ['AIRFLOW_HOME']}/dag_run.db"
         migrate()
         return standalone() if options.verb == "standalone" else run(options.dags, options.full_refresh)
     except LocalDatabricksError as error:

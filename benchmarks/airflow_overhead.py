@@ -44,11 +44,10 @@ def measure(folder: Path, invoices: int, is_preloaded: bool) -> dict[str, float]
         def moment(task: dict, name: str) -> datetime:
             return datetime.fromisoformat(task[name])
 
+        waits = [(moment(task, "start_date") - moment(task, "queued_when")).total_seconds() for task in tasks]
         begin, end = min(moment(t, "start_date") for t in tasks), max(moment(t, "end_date") for t in tasks)
         return {
-            "wait of a task, median": median(
-                (moment(t, "start_date") - moment(t, "queued_when")).total_seconds() for t in tasks
-            ),
+            "wait of a task, median": median(waits),
             "a task, median": median(task["duration"] for task in tasks),
             "of it outside dbt's nodes, median": median(outside),
             f"transform, {len(tasks)} tasks": (end - begin).total_seconds(),

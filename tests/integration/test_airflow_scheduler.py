@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import free_port, python
 from tests.fixtures_airflow import Airflow, Webhook, airflow_over
+from tests.fixtures_browser import browser, picture  # noqa: F401
 from tests.integration.test_run import copy_of_the_repository, gold, query
 
 INVOICES = 1_000
@@ -85,6 +86,38 @@ def test_assets_carry_the_chain_and_every_task_ran_once(airflow):
     assert (airflow.home / "docs" / "index.html").stat().st_size > 100_000
 
 
+def test_the_ui_shows_the_grid_and_the_graph(airflow, browser):  # noqa: F811
+    """Signed in with the printed password: every task of the run in the grid, the dbt graph's nodes and edges in the graph."""
+    (run,) = airflow.runs("transform")
+    tasks = airflow.tasks("transform", run)
+    page = browser.new_page(viewport={"width": 1800, "height": 1200})
+    faults = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(airflow.url)
+    page.fill("input[name=username]", "admin")
+    page.fill("input[name=password]", airflow.password())
+    page.click("button[type=submit]")
+    page.wait_for_url(f"{airflow.url}/")
+    page.goto(f"{airflow.url}/dags/transform/runs/{run}")
+    page.get_by_test_id("expand-all-button").click()
+    page.get_by_text("gold_is_ready").first.wait_for()
+    names = {name.removeprefix("dbt.") for name in tasks}
+    for name in names:
+        assert page.get_by_text(name, exact=True).count(), f"the grid lacks {name}"
+    picture(page, "airflow_grid")
+
+    page.get_by_label("Show Graph").click()
+    page.locator(".react-flow__node").nth(len(tasks) - 1).wait_for()
+    assert page.locator(".react-flow__node").count() >= len(tasks)
+    picture(page, "airflow_graph")
+    page.goto(f"{airflow.url}/dags/transform/runs/{run}/tasks/dbt.fct_invoices")
+    page.get_by_text("dbt.fct_invoices").first.wait_for()
+    page.get_by_text("OK created sql incremental model gold.fct_invoices").first.wait_for()
+    picture(page, "airflow_log")
+    page.close()
+    assert not faults
+
+
 def test_a_source_that_is_down_for_two_tries_and_a_bad_row(airflow, webhook):
     """The load comes through at the third try; the bad row is quarantined with its reason and the run is green."""
     next_day(airflow)
@@ -122,8 +155,8 @@ def test_a_killed_scheduler_and_a_killed_endpoint_are_survived(airflow):
     airflow.until(lambda: "scheduler ended" in airflow.log.read_text(), 30, "nobody starts it again")
 
     reached(airflow, run, "dbt.silver_invoices")
-    endpoint = int(re.search(r"process (\d+)", python("-m", "local_databricks", "status", env=airflow.environment).stdout)[1])
-    os.kill(endpoint, signal.SIGKILL)
+    status = python("-m", "local_databricks", "status", env=airflow.environment).stdout
+    os.kill(int(re.search(r"endpoint pid (\d+)", status)[1]), signal.SIGKILL)
 
     def is_retried() -> bool:
         return any(task["state"] == "up_for_retry" for task in airflow.tasks("transform", run).values())

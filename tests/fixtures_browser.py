@@ -1,0 +1,37 @@
+"""A real browser, Chromium, without a window."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+def chromium() -> str | None:
+    """The browser's program: CHROMIUM, or the first of the usual names on the PATH."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator:
+    """Playwright's browser; the test is skipped where the machine has none (CHROMIUM names one)."""
+    if not (program := chromium()):
+        pytest.skip("there is no Chromium on this machine; install it, or name it in CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # as root, Chromium runs only without its sandbox; it opens pages of this machine and no others
+        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        yield found
+        found.close()
+
+
+def picture(page, name: str) -> Path:
+    """Save what the page shows as <SCREENSHOTS>/<name>.png, in the lakehouse's folder by default; returns the file."""
+    folder = Path(os.environ.get("SCREENSHOTS") or Path(__file__).parent.parent / ".lakehouse" / "screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}.png"
+    page.screenshot(path=file)
+    return file
