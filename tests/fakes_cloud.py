@@ -71,10 +71,21 @@ class Job:
     lost: bool = False
     starts: int = 0
     stops: int = 0
+    not_before: datetime.datetime | None = None
 
     def fault(self, method: str) -> None:
-        if self.faults.get(method):
-            raise Wrong(self.faults[method].pop(0))
+        """Answer with the next fault for that method, if any; a client that comes back before Retry-After is over is wrong."""
+        early = self.not_before is not None and now() < self.not_before
+        wanted(not early, "the client came back before the time of Retry-After", 429)
+        if not self.faults.get(method):
+            return
+        answer = self.faults[method].pop(0)
+        if wait := answer.headers.get("Retry-After"):
+            self.not_before = now() + datetime.timedelta(seconds=int(wait.removeprefix("date ")))
+            if wait.startswith("date "):  # the header's other form, in whole seconds
+                self.not_before = self.not_before.replace(microsecond=0)
+                answer = answer._replace(headers={"Retry-After": format_datetime(self.not_before, usegmt=True)})
+        raise Wrong(answer)
 
     def looked(self) -> bool:
         """Count one look; whether the job has ended."""
