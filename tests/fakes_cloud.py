@@ -140,6 +140,13 @@ class Entra:
             ends = {"authorization_endpoint": "authorize", "token_endpoint": "token"}
             found = {name: f"{authority}/oauth2/v2.0/{path}" for name, path in ends.items()}
             return Answer(200, found | {"issuer": f"{authority}/v2.0"})
+        if request.path == "/common/discovery/instance":  # whether that host is an authority of Microsoft's
+            asked = request.query.get("authorization_endpoint", "")
+            wanted(asked.startswith(f"https://{self.host}/"), f"{asked!r} is not of this authority")
+            found = {"preferred_network": self.host, "preferred_cache": "login.windows.net", "aliases": [self.host]}
+            return Answer(
+                200, {"tenant_discovery_endpoint": f"{authority}/v2.0/.well-known/openid-configuration", "metadata": [found]}
+            )
         wanted(request.path == f"/{TENANT}/oauth2/v2.0/token", f"Entra ID has no {request.path}", 404)
         form = form_body(request)
         wanted(form.get("grant_type") == "client_credentials", f"grant_type is {form.get('grant_type')!r}")

@@ -55,12 +55,12 @@ with DAG("cloud", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
     for name, case in json.loads(os.environ["CASES"]).items():
         with TaskGroup(name):
             settings = Settings(**case["settings"])
-            task = (refresh_power_bi if settings.power_bi else load_bronze)(
+            make = refresh_power_bi if settings.power_bi else load_bronze
+            limit = case["execution_timeout"]
+            make(
                 settings, retries=case["retries"], retry_delay=timedelta(0), on_failure_callback=tell, on_retry_callback=tell,
-                execution_timeout=case["execution_timeout"] and timedelta(seconds=case["execution_timeout"]),
+                **case["connection"], **({"execution_timeout": timedelta(seconds=limit)} if limit else {}),
             )
-            if case["conn_id"]:
-                setattr(task, task.connection_argument, case["conn_id"])
 """
 
 RUN = """
@@ -115,10 +115,8 @@ class Case:
     named: str = ""
 
 
-def error(status: int, **headers: str) -> Answer:
-    return Answer(
-        status, {"error": {"message": f"told {status}"}}, {name.replace("_", "-"): value for name, value in headers.items()}
-    )
+def error(status: int, retry_after: str = "") -> Answer:
+    return Answer(status, {"error": {"message": f"told {status}"}}, {"Retry-After": retry_after} if retry_after else {})
 
 
 def power_bi(job: Refreshes, **rest: Any) -> Case:
@@ -126,7 +124,7 @@ def power_bi(job: Refreshes, **rest: Any) -> Case:
 
 
 FOR_EVER = 10**6
-SLOW = {"timeout_minutes": 0.02}
+SLOW = {"timeout_minutes": 0.005}
 CREDENTIALS = '{"errorCode":"ModelRefreshFailed_CredentialsNotSpecified","errorDescription":"No credentials for the source."}'
 
 CASES: dict[str, Case] = {
@@ -197,7 +195,7 @@ CASES: dict[str, Case] = {
         state="failed",
         retries=2,
         stops=1,
-        told=(r"^Power BI was not done after 1\.2 seconds, and .*refresh_id.* was cancelled\.$",),
+        told=(r"^Power BI was not done after 0\.3 seconds, and .*refresh_id.* was cancelled\.$",),
     ),
     "power_bi_execution_timeout": power_bi(
         Refreshes(polls=FOR_EVER),
@@ -439,6 +437,15 @@ CONNECTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+CONNECTION_ARGUMENTS = {
+    "power_bi": "conn_id",
+    "azure_data_factory": "azure_data_factory_conn_id",
+    "airbyte": "airbyte_conn_id",
+    "fivetran": "fivetran_conn_id",
+    "kafka": "databricks_conn_id",
+}
+
+
 def key(name: str) -> Any:
     """What the service knows the job of a case by."""
     if CASES[name].loader == "power_bi":
@@ -494,7 +501,8 @@ def outcome(tmp_path_factory) -> Iterator[Outcome]:
             services[case.loader][key(name)] = case.job
         cases = {
             name: {"settings": settings_of(name, case)}
-            | {key: getattr(case, key) for key in ("retries", "conn_id", "execution_timeout")}
+            | {"retries": case.retries, "execution_timeout": case.execution_timeout}
+            | {"connection": {CONNECTION_ARGUMENTS[case.loader]: case.conn_id} if case.conn_id else {}}
             for name, case in CASES.items()
         }
         environment = (

@@ -171,7 +171,8 @@ class DatabricksJob(RemoteJob, DatabricksRunNowOperator):
     }
 
     def __init__(self, **kwargs: Any):
-        super().__init__(forward_dag_params=False, **kwargs)  # what a DAG's run is given is no parameter of the job
+        # What a DAG's run is given is no parameter of the job; the hook need not wait, in the worker, for a next try.
+        super().__init__(forward_dag_params=False, databricks_retry_limit=1, **kwargs)
 
     def start(self, context: Any, memo: dict[str, Any]) -> dict[str, Any] | None:
         # With the same token Databricks starts no second run where the first request's answer was lost.
@@ -210,7 +211,7 @@ def load_bronze(settings: Settings, **kwargs: Any) -> RemoteJob:
     """The task that runs the job of settings.loader, any but dlt, with settings.loader_options.
 
     Options: what `_OPERATORS` names, and of each poll_seconds and timeout_minutes (how long the job may take). kwargs go to
-    the operator, such as outlets. Raises SettingsError, one sentence, naming the key.
+    the operator, such as outlets, and win. Raises SettingsError, one sentence, naming the key.
     """
     if settings.loader not in _OPERATORS:
         raise SettingsError(f"{VARIABLE}.loader {settings.loader!r} runs no job at a service.")
@@ -220,4 +221,4 @@ def load_bronze(settings: Settings, **kwargs: Any) -> RemoteJob:
     options = job_options("loader_options", settings.loader_options, needed, poll_seconds=60.0, timeout_minutes=180.0, **known)
     options["timeout_seconds"] = options.pop("timeout_minutes") * 60
     options |= {name: options[name] or None for name in known}  # none given is not an empty object in the request
-    return operator(task_id="load_bronze", **{operator.connection_argument: conn_id}, **options, **kwargs)
+    return operator(**{"task_id": "load_bronze", operator.connection_argument: conn_id} | options | kwargs)

@@ -160,11 +160,11 @@ def refresh_power_bi(settings: Settings, **kwargs: Any) -> PowerBIRefresh:
     """The task that refreshes the model named in settings.power_bi, where it is set.
 
     Keys: group_id and dataset_id, both needed; shared_capacity and apply_refresh_policy (PowerBIRefresh); poll_seconds;
-    timeout_minutes. kwargs go to the operator. Raises SettingsError, one sentence, naming the key.
+    timeout_minutes. kwargs go to the operator, and win. Raises SettingsError, one sentence, naming the key.
     """
     options = job_options(
         "power_bi", settings.power_bi, ("group_id", "dataset_id"),
         shared_capacity=False, apply_refresh_policy=True, poll_seconds=60.0, timeout_minutes=120.0,
     )  # fmt: skip
     options["timeout_seconds"] = options.pop("timeout_minutes") * 60
-    return PowerBIRefresh(task_id="refresh_power_bi", conn_id=POWER_BI, **options, **kwargs)
+    return PowerBIRefresh(**{"task_id": "refresh_power_bi", "conn_id": POWER_BI} | options | kwargs)

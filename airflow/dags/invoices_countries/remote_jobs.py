@@ -169,10 +169,15 @@ def answer(error: BaseException) -> tuple[int | None, Mapping[str, str]]:
     """The HTTP status and headers of the answer that an error of any client stands for; (None, {}) where there was none."""
     for each in causes(error):
         response = getattr(each, "response", None)
-        for holder in (each, response):
-            status = getattr(holder, "status_code", None) or getattr(holder, "http_status_code", None)
-            if isinstance(status, int):
-                return status, getattr(response, "headers", None) or getattr(each, "headers", None) or {}
+        # Every AirflowException has a status_code, of Airflow's own API.
+        own = each if not isinstance(each, AirflowException) else None
+        found = (
+            getattr(each, "http_status_code", None),
+            getattr(response, "status_code", None),
+            getattr(own, "status_code", None),
+        )
+        if status := next((status for status in found if isinstance(status, int)), None):
+            return status, getattr(response, "headers", None) or getattr(each, "headers", None) or {}
     # Some clients tell it in words only: Airbyte's for the token, Databricks' hook for its token.
     told = re.search(r"status code:? (\d{3})\b", str(error), re.IGNORECASE)
     return (int(told[1]) if told else None), {}
