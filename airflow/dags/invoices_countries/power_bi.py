@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 from airflow.providers.microsoft.azure.operators.powerbi import PowerBIDatasetRefreshOperator
 from kiota_abstractions.response_handler import ResponseHandler
-from kiota_http.middleware.options import ResponseHandlerOption
+from kiota_http.middleware.options import ResponseHandlerOption, RetryHandlerOption
 
 from invoices_countries.remote_jobs import JobEnded, RemoteJob, job_options
 from invoices_countries.settings import POWER_BI, Settings
@@ -130,6 +130,8 @@ class PowerBIRefresh(RemoteJob, PowerBIDatasetRefreshOperator):
                 method=method, query_parameters=query, data=body,
             )  # fmt: skip
             request.request_options[ResponseHandlerOption.get_key()] = ResponseHandlerOption(response_handler=_AsItIs())
+            # The client would wait for minutes in the worker, and repeat a POST whose refresh may have begun.
+            request.request_options[RetryHandlerOption.get_key()] = RetryHandlerOption(max_retries=0)
             try:
                 adapter = await self.hook.get_async_conn()
                 return await adapter.send_no_response_content_async(request, {})
