@@ -264,10 +264,8 @@ class PowerBI:
         refresh_id = model.begin(model.polls)
         if model.lost:
             return Answer(500, {"error": {"code": "InternalServerError"}})
-        if model.shared:
-            return Answer(202, None, {"RequestId": refresh_id})
-        location = f"https://{self.host}{request.path}/{refresh_id}"
-        return Answer(202, None, {"Location": location, "x-ms-request-id": refresh_id, "RequestId": str(uuid.uuid4())})
+        location = {} if model.shared else {"Location": f"https://{self.host}{request.path}/{refresh_id}"}
+        return Answer(202, None, location | {"x-ms-request-id": refresh_id, "RequestId": refresh_id})
 
     def _look(self, model: Refreshes, refresh: dict[str, Any]) -> dict[str, Any]:
         """The entry as the history shows it, ended when it was looked at often enough."""

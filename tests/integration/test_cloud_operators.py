@@ -59,7 +59,7 @@ with DAG("cloud", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
             limit = case["execution_timeout"]
             make(
                 settings, retries=case["retries"], retry_delay=timedelta(0), on_failure_callback=tell, on_retry_callback=tell,
-                **case["connection"], **({"execution_timeout": timedelta(seconds=limit)} if limit else {}),
+                poll_seconds=0.01, **case["connection"], **({"execution_timeout": timedelta(seconds=limit)} if limit else {}),
             )
 """
 
@@ -197,11 +197,11 @@ CASES: dict[str, Case] = {
     ),
     "power_bi_execution_timeout": power_bi(
         Refreshes(polls=FOR_EVER),
-        execution_timeout=1.1,
+        execution_timeout=2.5,
         state="failed",
         retries=2,
         stops=1,
-        told=(r"not done after 1\.1 seconds, and .* was cancelled",),
+        told=(r"not done after 2\.5 seconds, and .* was cancelled",),
     ),
     "power_bi_cannot_be_cancelled": power_bi(
         Refreshes(polls=FOR_EVER, shared=True),
@@ -398,6 +398,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"power_bi": {"group_id": "x", "dataset_id": "x", "poll_seconds": 0}},
         "invoices_countries.power_bi.poll_seconds must be a number above 0, not 0.",
     ),
+    "too short a time": (
+        {"power_bi": {"group_id": "x", "dataset_id": "x", "poll_seconds": 1}},
+        "invoices_countries.power_bi.poll_seconds must be 10 at least.",
+    ),
     "no pipeline": (
         {"loader": "azure_data_factory", "loader_options": {"resource_group_name": "x", "factory_name": "x"}},
         "invoices_countries.loader_options lacks pipeline_name.",
@@ -461,7 +465,7 @@ def settings_of(name: str, case: Case) -> dict[str, Any]:
         "fivetran": {"connector_id": named},
         "kafka": {"job_id": named},
     }[case.loader]
-    options = needed | {"poll_seconds": 0.01} | case.options
+    options = needed | case.options
     if case.loader == "power_bi":
         return {"power_bi": options}
     return {"loader": case.loader, "target": "databricks", "loader_options": options}

@@ -218,7 +218,6 @@ def load_bronze(settings: Settings, **kwargs: Any) -> RemoteJob:
     if settings.loader == "kafka" and settings.target == "local":
         raise SettingsError(f"{VARIABLE}.loader kafka runs a Databricks job, so {VARIABLE}.target must be databricks.")
     operator, conn_id, needed, known = _OPERATORS[settings.loader]
-    options = job_options("loader_options", settings.loader_options, needed, poll_seconds=60.0, timeout_minutes=180.0, **known)
-    options["timeout_seconds"] = options.pop("timeout_minutes") * 60
+    options = job_options("loader_options", settings.loader_options, needed, 180.0, **known)
     options |= {name: options[name] or None for name in known}  # none given is not an empty object in the request
     return operator(**{"task_id": "load_bronze", operator.connection_argument: conn_id} | options | kwargs)

@@ -99,9 +99,10 @@ class PowerBIRefresh(RemoteJob, PowerBIDatasetRefreshOperator):
                 self.log.info("Another refresh began in the meantime (%s).", refused)
                 return None
             raise
-        # Location is what is documented; a shared capacity's answer has only the id of the request, which is the refresh's.
-        location = accepted.headers.get("location", "").rstrip("/").rpartition("/")[2]
-        return {"refresh_id": location or accepted.headers["requestid"]}
+        # An enhanced refresh is known by Location, one of a shared capacity by the id of its request. Were neither there, the
+        # next look would find what has begun.
+        refresh_id = accepted.headers.get("location", "").rstrip("/").rpartition("/")[2] or accepted.headers.get("requestid")
+        return {"refresh_id": refresh_id} if refresh_id else None
 
     def look(self, job: dict[str, Any]) -> str | None:
         history = self._send("GET", query={"$top": 20}).json()["value"]
@@ -165,8 +166,6 @@ def refresh_power_bi(settings: Settings, **kwargs: Any) -> PowerBIRefresh:
     timeout_minutes. kwargs go to the operator, and win. Raises SettingsError, one sentence, naming the key.
     """
     options = job_options(
-        "power_bi", settings.power_bi, ("group_id", "dataset_id"),
-        shared_capacity=False, apply_refresh_policy=True, poll_seconds=60.0, timeout_minutes=120.0,
-    )  # fmt: skip
-    options["timeout_seconds"] = options.pop("timeout_minutes") * 60
+        "power_bi", settings.power_bi, ("group_id", "dataset_id"), 120.0, shared_capacity=False, apply_refresh_policy=True
+    )
     return PowerBIRefresh(**{"task_id": "refresh_power_bi", "conn_id": POWER_BI} | options | kwargs)

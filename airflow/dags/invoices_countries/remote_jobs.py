@@ -27,6 +27,8 @@ from invoices_countries.settings import VARIABLE, SettingsError, connection
 STATE = "remote_job"
 #: Looks in a row that may meet a service that is down or throttles, before the try fails and Airflow's own retries take over.
 PATIENCE = 5
+#: Airflow fails a task that comes back from a deferral before the scheduler has noted that its step before has ended.
+LEAST_POLL_SECONDS = 10
 #: Clients and proxies raise these where no answer came at all; `requests` and `aiohttp` derive theirs from OSError.
 NO_ANSWER = (OSError, httpx.TransportError, ServiceRequestError, ServiceResponseError)
 
@@ -42,8 +44,8 @@ class JobEnded(Exception):
 class RemoteJob(BaseOperator):
     """Base of the operators that run a job at a service; a subclass says how to start, look at and stop one.
 
-    poll_seconds: between two looks; a longer Retry-After of the service is obeyed. timeout_seconds: from the first try's start,
-    after which the job is stopped and the task fails without retries (a shorter execution_timeout counts instead).
+    poll_seconds: between two looks; a longer Retry-After of the service is obeyed. timeout_seconds: from the try's start, after
+    which the job is stopped and the task fails without retries (a shorter execution_timeout counts instead).
 
     Raises, in `execute`: AirflowFailException, at once and for good, where the service refuses (400, 401, 403, 404: the
     sentence names the missing grant), the time is over, or the job's end is final; AirflowException, so that the task is
@@ -79,15 +81,19 @@ class RemoteJob(BaseOperator):
         raise NotImplementedError
 
     def execute(self, context: Any) -> dict[str, Any]:
-        return self.resume(context)
+        found = context["task_state_store"].get(STATE) or {"memo": {}, "job": None}
+        return self._step(context, found | {"since": time.time(), "failures": 0})
+
+    def resume(self, context: Any, event: Any = None) -> dict[str, Any]:
+        """Go on when the time of a deferral is over; event: that time."""
+        return self._step(context, context["task_state_store"].get(STATE))
 
     def on_kill(self) -> None:
         """Nothing: a step takes a second or two, and a cleared task takes up the job that it had started."""
 
-    def resume(self, context: Any, event: Any = None) -> dict[str, Any]:
-        """One step: start the job or look at it, then wait deferred. Returns the job when it has succeeded."""
+    def _step(self, context: Any, state: dict[str, Any]) -> dict[str, Any]:
+        """Start the job or look at it, then wait deferred. Returns the job when it has succeeded."""
         store = context["task_state_store"]
-        state = store.get(STATE) or {"since": time.time(), "failures": 0, "memo": {}, "job": None}
         wait = self.poll_seconds
         try:
             self._check_connection()
@@ -109,7 +115,7 @@ class RemoteJob(BaseOperator):
             wait = max(wait, self._wait_after(error))
             state["failures"] += 1
             if state["failures"] >= PATIENCE:
-                store.set(STATE, state | {"failures": 0})
+                store.set(STATE, state)
                 raise AirflowException(f"{self.service} failed {PATIENCE} times in a row: {one_line(error)}.") from error
             self.log.warning("%s did not answer (%s); asked again in %g seconds.", self.service, one_line(error), wait)
 
@@ -198,12 +204,15 @@ def one_line(error: BaseException) -> str:
     return (text if len(text) <= 400 else f"{text[:400]}...").rstrip(".")
 
 
-def job_options(key: str, given: Mapping[str, Any], needed: tuple[str, ...], **known: Any) -> dict[str, Any]:
-    """Check the options of a job and complete them. Raises SettingsError, one sentence that names the key.
+def job_options(
+    key: str, given: Mapping[str, Any], needed: tuple[str, ...], timeout_minutes: float, **known: Any
+) -> dict[str, Any]:
+    """Check the options of a job and give them as arguments of its operator. Raises SettingsError, one sentence naming the key.
 
-    key: where in the variable they are. needed: names without a default, each a text. known: the others, with their defaults,
-    whose type is the type wanted (a number may be whole or not); None: a text that may be absent.
+    key: where in the variable they are. needed: names without a default, each a text. timeout_minutes: the default of that
+    option. known: the others, with their defaults, whose type is the type wanted. poll_seconds is known to all jobs.
     """
+    known |= {"poll_seconds": 60.0, "timeout_minutes": timeout_minutes}
     if unknown := sorted(given.keys() - {*needed, *known}):
         raise SettingsError(f"{VARIABLE}.{key} has no key {unknown[0]!r}; it knows {', '.join((*needed, *known))}.")
     for name in needed:
@@ -217,7 +226,11 @@ def job_options(key: str, given: Mapping[str, Any], needed: tuple[str, ...], **k
     }
     words = {float: "a number above 0", bool: "true or false", dict: "an object", str: "a text"}
     for name, value in given.items():
-        wanted = type(known.get(name) if known.get(name) is not None else "")
+        wanted = str if name in needed else type(known[name])
         if not fits[wanted](value):
             raise SettingsError(f"{VARIABLE}.{key}.{name} must be {words[wanted]}, not {value!r}.")
-    return known | {name: str(value) if name in needed else value for name, value in given.items()}
+    options = known | {name: str(value) if name in needed else value for name, value in given.items()}
+    if options["poll_seconds"] < LEAST_POLL_SECONDS:
+        raise SettingsError(f"{VARIABLE}.{key}.poll_seconds must be {LEAST_POLL_SECONDS} at least.")
+    options["timeout_seconds"] = options.pop("timeout_minutes") * 60
+    return options
