@@ -348,7 +348,7 @@ CASES: dict[str, Case] = {
         told=(r"ended as FAILED: read_kafka: KafkaException: no brokers\.$",) * 2,
     ),
     "kafka_takes_too_long": Case(
-        "kafka", JobRuns(polls=FOR_EVER), SLOW, state="failed", retries=2, stops=1, told=(r"run_id.* was cancelled",)
+        "kafka", JobRuns(polls=FOR_EVER), SLOW, state="failed", retries=2, stops=1, told=(r"run_id.*/run/.* was cancelled",)
     ),
     "kafka_wrong_secret": Case(
         "kafka",
@@ -561,7 +561,12 @@ def test_settings_that_cannot_be_used_are_named(outcome, name):
 
 WRONG = {
     "no token": ("POST", "https://api.powerbi.com/v1.0/myorg/groups/x/datasets/x/refreshes", {}, 401),
-    "no such path": ("GET", "https://api.fivetran.com/v1/connectors/x", {"auth": (CLIENT_ID, SECRET)}, 400),
+    "a path that was retired": (
+        "GET",
+        "https://api.fivetran.com/v1/connectors/x",
+        {"auth": (CLIENT_ID, SECRET), "headers": {"Accept": "application/json;version=2"}},
+        404,
+    ),
     "a broken-off sync": (
         "POST",
         "https://api.fivetran.com/v1/connections/x/sync",

@@ -177,7 +177,8 @@ class DatabricksJob(RemoteJob, DatabricksRunNowOperator):
     def start(self, context: Any, memo: dict[str, Any]) -> dict[str, Any] | None:
         # With the same token Databricks starts no second run where the first request's answer was lost.
         token = memo.setdefault("idempotency_token", uuid.uuid4().hex)
-        return {"run_id": self._hook.run_now(self._build_run_now_payload(context) | {"idempotency_token": token})}
+        run_id = self._hook.run_now(self._build_run_now_payload(context) | {"idempotency_token": token})
+        return {"run_id": run_id, "run_page_url": self._hook.get_run_page_url(run_id)}
 
     def look(self, job: dict[str, Any]) -> str | None:
         run = self._hook.get_run(job["run_id"])
