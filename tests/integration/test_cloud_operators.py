@@ -465,7 +465,7 @@ def settings_of(name: str, case: Case) -> dict[str, Any]:
         "fivetran": {"connector_id": named},
         "kafka": {"job_id": named},
     }[case.loader]
-    options = needed | case.options
+    options = needed | {"timeout_minutes": 0.5} | case.options  # a job that is not seen to end, ends
     if case.loader == "power_bi":
         return {"power_bi": options}
     return {"loader": case.loader, "target": "databricks", "loader_options": options}
