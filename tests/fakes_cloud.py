@@ -7,7 +7,7 @@ provokes on purpose (a wrong secret, a model that does not exist) is no violatio
 
 Every job that a test may start is told beforehand (`Refreshes`, `Runs`, ...), with how it goes: `polls` looks until it ends as
 `ends`; `faults`, answers in place of the next ones, by HTTP method; `lost`, the answer to the start is a 500 although it took
-effect. `starts` and `stops` count what was done.
+effect; `down`, so many looks after the start get a 500. `starts` and `stops` count what was done.
 """
 
 import base64
@@ -69,6 +69,7 @@ class Job:
     ends: str = ""
     faults: dict[str, list[Answer]] = field(default_factory=dict)
     lost: bool = False
+    down: int = 0
     starts: int = 0
     stops: int = 0
     not_before: datetime.datetime | None = None
@@ -77,6 +78,9 @@ class Job:
         """Answer with the next fault for that method, if any; a client that comes back before Retry-After is over is wrong."""
         early = self.not_before is not None and now() < self.not_before
         wanted(not early, "the client came back before the time of Retry-After", 429)
+        if method == "GET" and self.starts and self.down:
+            self.down -= 1
+            raise Wrong(Answer(500, {"error": {"message": "told 500"}}))
         if not self.faults.get(method):
             return
         answer = self.faults[method].pop(0)

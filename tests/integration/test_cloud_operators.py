@@ -212,10 +212,8 @@ CASES: dict[str, Case] = {
     "power_bi_other_refresh_never_ends": power_bi(
         Refreshes(other=FOR_EVER), options=SLOW, state="failed", starts=0, told=(r"the job could not even be started",)
     ),
-    "power_bi_down_while_it_refreshes": power_bi(
-        Refreshes(polls=2, faults={"GET": [error(500)] * 7}),
-        retries=1,
-        told=(r"^Power BI failed 5 times in a row: told 500\.$",),
+    "power_bi_is_down_while_it_refreshes": power_bi(
+        Refreshes(polls=2, down=7), retries=1, told=(r"^Power BI failed 5 times in a row: told 500\.$",)
     ),
     "power_bi_shared_capacity": power_bi(Refreshes(shared=True), options={"shared_capacity": True}),
     "adf_succeeds": Case(
@@ -265,6 +263,7 @@ CASES: dict[str, Case] = {
     "airbyte_throttles": Case(
         "airbyte", Syncs(faults={"POST": [error(429, retry_after="date 2")], "GET": [error(503), error(500)]})
     ),
+    "airbyte_is_down_while_it_syncs": Case("airbyte", Syncs(polls=2, down=7), retries=1, told=(r"^Airbyte failed 5 times",)),
     "airbyte_other_sync_runs": Case("airbyte", Syncs(other=7)),
     "airbyte_fails": Case(
         "airbyte", Syncs(ends="failed"), state="failed", retries=1, starts=2, told=(r"ended as failed\.$",) * 2
@@ -294,6 +293,9 @@ CASES: dict[str, Case] = {
     "fivetran_later_sync": Case("fivetran", Connector(succeeded_at="2026-01-02T00:00:00Z", failed_at="2026-01-01T00:00:00Z")),
     "fivetran_throttles": Case(
         "fivetran", Connector(faults={"POST": [error(429, retry_after="1")], "GET": [error(500), error(500)]})
+    ),
+    "fivetran_is_down_while_it_syncs": Case(
+        "fivetran", Connector(polls=2, down=7), retries=1, told=(r"^Fivetran failed 5 times",)
     ),
     "fivetran_is_put_off": Case("fivetran", Connector(polls=2, rescheduled=1, schedule_type="manual"), starts=2),
     "fivetran_fails": Case(
@@ -338,6 +340,7 @@ CASES: dict[str, Case] = {
         "kafka", JobRuns(polls=3, parameters={"topic": "invoices"}), {"job_parameters": {"topic": "invoices"}}
     ),
     "kafka_down": Case("kafka", JobRuns(faults={"GET": [error(500), error(429)]})),
+    "kafka_is_down_while_it_runs": Case("kafka", JobRuns(polls=2, down=7), retries=1, told=(r"^Databricks failed 5 times",)),
     "kafka_answer_is_lost": Case("kafka", JobRuns(lost=True)),
     "kafka_fails": Case(
         "kafka",
@@ -533,7 +536,7 @@ def test_task(outcome, name):
         assert re.search(pattern, sentence) and "\n" not in sentence, sentence
     assert ran["tries"] == len(case.told) + (case.state == "success")
     assert (case.job.starts, case.job.stops) == (case.starts, case.stops)
-    assert not any(case.job.faults.values()), "the service did not get to its faults"
+    assert not any(case.job.faults.values()) and not case.job.down, "the service did not get to its faults"
     assert ran["task"] == ("refresh_power_bi" if case.loader == "power_bi" else "load_bronze")
 
 
