@@ -43,7 +43,7 @@ def facts_of(manifest, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dags(facts_of) -> dict[str, dict]:
-    found = facts_of({})
+    found = facts_of({"power_bi": {"group_id": "a", "dataset_id": "b"}})
     assert not found["errors"], found["errors"]
     return found["dags"]
 
@@ -122,7 +122,7 @@ def test_the_edges_are_the_manifests_edges(dags, manifest):
     ],
 )
 def test_another_loader_is_one_setting(facts_of, loader, options):
-    found = facts_of({"loader": loader, "loader_options": options, "ingest_schedule": None})
+    found = facts_of({"target": "databricks", "loader": loader, "loader_options": options, "ingest_schedule": None})
     assert not found["errors"], found["errors"]
     tasks = found["dags"]["ingest"]["tasks"]
     assert list(tasks) == ["load_bronze"] and tasks["load_bronze"]["outlets"] == ["invoices-countries://bronze/"]

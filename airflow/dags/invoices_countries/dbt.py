@@ -20,7 +20,7 @@ from cosmos.constants import (
 from cosmos.operators.local import DbtDocsLocalOperator as DbtDocsOperator
 from cosmos.operators.local import DbtRunOperationLocalOperator as DbtRunOperationOperator
 
-from invoices_countries.settings import REPOSITORY, Settings, SettingsError, state_folder, warehouse_environment
+from invoices_countries.settings import LOADERS, REPOSITORY, Settings, SettingsError, state_folder, warehouse_environment
 
 PACKAGE = "invoices_countries"
 #: Airflow's pool that bounds how many dbt tasks are in the warehouse at a time, whatever DAG they belong to.
@@ -43,13 +43,15 @@ def manifest_path() -> Path:
 
 def dbt_arguments(settings: Settings) -> dict[str, Any]:
     """The arguments that every dbt operator of the DAGs takes."""
+    loader = LOADERS[settings.loader]
     return {
         "install_deps": False,  # `make` and the image's build resolve the packages, once
         "append_env": True,
         "interceptors": [_connect(settings.target)],
         "callback": push_results,
-        "should_store_compiled_sql": True,
         "pool": POOL,
+        # where dbt_project.yml says another loader than the one that runs
+        **({} if loader == "dlt" else {"vars": {"loaders": {"invoices": loader, "countries": loader}}}),
     }
 
 

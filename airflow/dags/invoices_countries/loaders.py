@@ -21,8 +21,6 @@ from invoices_countries.remote_jobs import JobEnded, RemoteJob, answer, job_opti
 from invoices_countries.settings import VARIABLE, WAREHOUSE, Settings, SettingsError, connection
 
 DATA_FACTORY, AIRBYTE, FIVETRAN = "invoices_azure_data_factory", "invoices_airbyte", "invoices_fivetran"
-#: What dbt's variable `loaders` calls each (macros/bronze_metadata.sql).
-LOADER_OF_DBT = {"dlt": "dlt", "azure_data_factory": "adf", "airbyte": "airbyte", "fivetran": "fivetran", "kafka": "kafka"}
 HTTP_SECONDS = 60
 
 

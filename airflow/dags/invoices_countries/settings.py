@@ -28,7 +28,8 @@ GOLD = Asset(name="gold", uri="invoices-countries://gold", group="invoices_count
 
 #: Connection ids; each is needed only where what it is for is used.
 SOURCE, WAREHOUSE, POWER_BI = "invoices_source", "invoices_databricks", "invoices_power_bi"
-LOADERS = ("dlt", "azure_data_factory", "airbyte", "fivetran", "kafka")
+#: The loaders, and what dbt's variable `loaders` calls each (macros/bronze_metadata.sql).
+LOADERS = {"dlt": "dlt", "azure_data_factory": "adf", "airbyte": "airbyte", "fivetran": "fivetran", "kafka": "kafka"}
 
 
 class SettingsError(Exception):
@@ -54,7 +55,7 @@ class Settings:
     timezone: str = "UTC"
     source: dict[str, Any] = field(default_factory=dict)
     loader_options: dict[str, Any] = field(default_factory=dict)
-    power_bi: dict[str, str] = field(default_factory=dict)
+    power_bi: dict[str, Any] = field(default_factory=dict)
     docs: str = ""
     notices: list[dict[str, Any]] = field(default_factory=list)
     health: dict[str, Any] = field(default_factory=dict)
