@@ -6,8 +6,9 @@ import os
 import pytest
 
 from ingestion.source import CONTRACTS
+from invoices_countries.dbt import left_over_tests
 from tests.conftest import ROOT, python
-from tests.fixtures_dbt import parsed  # noqa: F401
+from tests.fixtures_dbt import NOWHERE, parsed  # noqa: F401
 
 DAGS = {"ingest", "transform", "publish", "maintenance"}
 PACKAGE = "invoices_countries"
@@ -79,25 +80,46 @@ def test_assets_chain_the_dags(dags):
     assert dags["ingest"]["cron"] == "0 5 * * *"
 
 
-def nodes_with_a_task(manifest: dict) -> set[str]:
+def test_the_dbt_tasks_are_the_manifests_nodes(dags, manifest):
     built = {
         name
         for name, node in manifest["nodes"].items()
-        if node["package_name"] == PACKAGE
-        and (
-            node["resource_type"] in ("model", "seed", "snapshot")
-            or (node["resource_type"] == "test" and len(set(node["depends_on"]["nodes"])) > 1)
-        )
+        if node["package_name"] == PACKAGE and node["resource_type"] in ("model", "seed", "snapshot")
     }
-    return built | {name for name, source in manifest["sources"].items() if source["package_name"] == PACKAGE}
-
-
-def test_the_dbt_tasks_are_the_manifests_nodes(dags, manifest):
+    fresh = {name for name, source in manifest["sources"].items() if source["package_name"] == PACKAGE}
     tasks = {task["node"]: task_id for task_id, task in dags["transform"]["tasks"].items() if task["node"]}
-    assert set(tasks) == nodes_with_a_task(manifest)
+    assert set(tasks) == built | fresh
     assert tasks["model.invoices_countries.fct_invoices"] == "dbt.fct_invoices"
     assert {f"dbt.freshness_of_bronze_{contract.name}" for contract in CONTRACTS} <= set(tasks.values())
-    assert [task_id for task_id, task in dags["transform"]["tasks"].items() if not task["node"]] == ["gold_is_ready"]
+    others = {task_id for task_id, task in dags["transform"]["tasks"].items() if not task["node"]}
+    assert others == {"dbt.tests_of_several_models", "gold_is_ready"}
+
+
+def test_every_data_test_is_run_by_one_of_the_tasks(manifest):
+    """dbt's own selector tells what each task runs: together all data tests of the project, none of them never."""
+    from dbt.artifacts.schemas.manifest import WritableManifest
+    from dbt.compilation import Linker
+    from dbt.contracts.graph.manifest import Manifest
+    from dbt.graph.graph import Graph
+    from dbt.graph.selector import ResourceTypeSelector
+    from dbt.graph.selector_spec import SelectionCriteria
+    from dbt.node_types import NodeType
+
+    whole = Manifest.from_writable_manifest(WritableManifest.upgrade_schema_version(manifest))
+    linker = Linker()
+    linker.link_graph(whole)
+    selector = ResourceTypeSelector(Graph(linker.graph), whole, None, [NodeType.Test])
+
+    def selected(fqn: list[str]) -> set[str]:
+        dct = {"method": "fqn", "value": ".".join(fqn), "indirect_selection": "buildable"}
+        return selector.get_selected(SelectionCriteria.selection_criteria_from_dict("", dct))
+
+    nodes = {name: node for name, node in manifest["nodes"].items() if node["package_name"] == PACKAGE}
+    run = [selected(n["fqn"]) for n in nodes.values() if n["resource_type"] in ("model", "seed", "snapshot")]
+    tests = {name: node["name"] for name, node in nodes.items() if node["resource_type"] == "test"}
+    assert len(tests) > 50
+    assert {tests[name] for name in tests.keys() - set().union(*run)} == set(left_over_tests(manifest))
+    assert set().union(*run) <= tests.keys()
 
 
 def test_the_edges_are_the_manifests_edges(dags, manifest):
@@ -107,9 +129,11 @@ def test_the_edges_are_the_manifests_edges(dags, manifest):
         node = manifest["nodes"].get(unique_id) or manifest["sources"][unique_id]
         parents = {task_of[parent] for parent in node.get("depends_on", {}).get("nodes", []) if parent in task_of}
         assert set(tasks[task_id]["upstream"]) == parents, task_id
-    # readers are told only after everything, tests of several models included
-    leaves = set(tasks) - {"gold_is_ready"} - {parent for task in tasks.values() if task["node"] for parent in task["upstream"]}
-    assert set(tasks["gold_is_ready"]["upstream"]) == leaves
+    tested = set().union(*left_over_tests(manifest).values())
+    assert set(tasks["dbt.tests_of_several_models"]["upstream"]) == {task_of[each] for each in tested}
+    # readers are told only after everything
+    waited_for = {parent for name, task in tasks.items() if name != "gold_is_ready" for parent in task["upstream"]}
+    assert set(tasks["gold_is_ready"]["upstream"]) == set(tasks) - {"gold_is_ready"} - waited_for
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""The dbt graph as Airflow tasks: one task a model, seed or snapshot with its tests, one a source's freshness, one a test of
-several models; Cosmos renders them from the manifest, and dbt runs in the task's own process.
+"""The dbt graph as Airflow tasks: one a model, seed or snapshot with its tests, one a source's freshness, and one for the tests
+of models side by side. Cosmos renders them from the manifest, and dbt runs in the task's own process.
 """
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -19,6 +20,7 @@ from cosmos.constants import (
 )
 from cosmos.operators.local import DbtDocsLocalOperator as DbtDocsOperator
 from cosmos.operators.local import DbtRunOperationLocalOperator as DbtRunOperationOperator
+from cosmos.operators.local import DbtTestLocalOperator as DbtTestOperator
 
 from invoices_countries.settings import LOADERS, REPOSITORY, Settings, SettingsError, state_folder, warehouse_environment
 
@@ -84,7 +86,6 @@ def dbt_tasks(settings: Settings) -> TaskGroup:
             select=[f"package:{PACKAGE}"],
             exclude=["resource_type:unit_test", "resource_type:exposure"],
             test_behavior=TestBehavior.BUILD,
-            should_detach_multiple_parents_tests=True,
             source_rendering_behavior=SourceRenderingBehavior.WITH_TESTS_OR_FRESHNESS,
             normalize_task_id=_task_id,
             normalize_task_display_name=_task_id,
@@ -92,8 +93,46 @@ def dbt_tasks(settings: Settings) -> TaskGroup:
         ),
         operator_args={**dbt_arguments(settings), "full_refresh": "{{ params.full_refresh }}"},
     )
-    _name_owners(group)
+    manifest = json.loads(manifest_path().read_text())
+    if names := left_over_tests(manifest):
+        with group:
+            tests = DbtTestOperator(
+                task_id="tests_of_several_models",
+                select=" ".join(sorted(names)),
+                project_dir=str(REPOSITORY),
+                profile_config=profile(settings),
+                invocation_mode=InvocationMode.DBT_RUNNER,
+                **dbt_arguments(settings),
+            )
+        parents = set().union(*names.values())
+        for task in group.iter_tasks():
+            if task is not tests and task.extra_context["dbt_node_config"]["unique_id"] in parents:
+                task >> tests
+    _describe(group, manifest)
     return group
+
+
+def left_over_tests(manifest: dict) -> dict[str, set[str]]:
+    """Names of the data tests that no node's own task runs, each with the ids of what it tests.
+
+    `dbt build` of one node with the indirect selection `buildable` runs a test of several where the others come before that
+    node. Two models side by side, or sources alone, have no such node. Each as a task of its own (Cosmos can do that) would
+    cost more in starting dbt than all of them take.
+    """
+    parents = {name: set(node.get("depends_on", {}).get("nodes", [])) for name, node in manifest["nodes"].items()}
+
+    @functools.cache
+    def before(name: str) -> frozenset[str]:
+        direct = parents.get(name, set())
+        return frozenset(direct.union(*(before(each) for each in direct)))
+
+    found = {}
+    for name, node in manifest["nodes"].items():
+        if node["resource_type"] == "test" and node["package_name"] == PACKAGE:
+            tested = parents[name]
+            if not any(each in parents and tested - {each} <= before(each) for each in tested):
+                found[node["name"]] = tested
+    return found
 
 
 def dbt_docs(settings: Settings) -> DbtDocsOperator:
@@ -141,11 +180,10 @@ def _task_id(node: Any) -> str:
     return f"freshness_of_{node.name.replace('.', '_')}" if node.resource_type.value == "source" else node.name
 
 
-def _name_owners(group: TaskGroup) -> None:
+def _describe(group: TaskGroup, manifest: dict) -> None:
     """Owner and description of each task as the manifest has them: the owner of the node's group."""
-    manifest = json.loads(manifest_path().read_text())
     for task in group.iter_tasks():
-        node = _node_of(manifest, task.extra_context["dbt_node_config"]["unique_id"])
+        node = _node_of(manifest, (task.extra_context.get("dbt_node_config") or {}).get("unique_id", ""))
         if owner := _owner(manifest, node):
             task.owner = owner["name"]
         if node.get("description"):
