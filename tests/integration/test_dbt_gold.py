@@ -44,10 +44,10 @@ EXPECTED = [
 
 
 @pytest.fixture(scope="module")
-def lakehouse(endpoint, tmp_path_factory):
+def lakehouse(fast_endpoint, tmp_path_factory):
     """A bronze table of countries under a schema of its own; gives a function to query and one to run dbt."""
-    environment = environment_of(endpoint, Path(tmp_path_factory.mktemp("dbt")))
-    connection = connect(endpoint)
+    environment = environment_of(fast_endpoint, Path(tmp_path_factory.mktemp("dbt")))
+    connection = connect(fast_endpoint)
 
     def query(statement: str) -> list[tuple]:
         with connection.cursor() as cursor:
