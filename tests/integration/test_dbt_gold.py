@@ -1,4 +1,4 @@
-"""Gold on the running endpoint: the history of countries over several loads, and tests that find what they are named for."""
+"""Gold on an endpoint with Sail: the history of countries over several loads, and tests that find what they are named for."""
 
 import json
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Silver on the running endpoint: a random history of loads, compared with a reference written in plain Python."""
+"""Silver on an endpoint with Sail: a random history of loads, compared with a reference written in plain Python."""
 
 import json
 import random

@@ -18,6 +18,7 @@ import sqlalchemy
 
 from tests import online_retail
 from tests.conftest import ROOT, clients, connect, free_port, python, run
+from tests.fixtures_dbt import dbt, environment_of
 
 INVOICES = 5_000
 
@@ -147,6 +148,12 @@ def test_bronze_holds_the_sources_totals_by_currency(undisturbed):
     assert set(query(undisturbed.environment, totals.format("bronze.invoices"))) == expected
 
 
+def test_the_unit_tests_of_the_models_pass_on_the_engine_too(undisturbed, tmp_path):
+    """On Spark, that is: on Sail, tests/integration/test_dbt_silver.py runs them."""
+    environment = environment_of(clients(undisturbed.environment), tmp_path)
+    dbt("test", "--select", "package:invoices_countries,test_type:unit", env=environment)
+
+
 def test_running_twice_changes_nothing(undisturbed):
     environment = undisturbed.environment
     before, rows = contents(environment, *GOLD), versions(environment)
@@ -239,9 +246,9 @@ def test_a_lakehouse_opens_with_the_other_engine_and_stays_as_it_is(undisturbed)
 #: What the job prints when it is where the kill should hit, the seconds to wait from there, and the file that names the process
 #: to kill: the engine's, the endpoint's, or none, which is the job.
 KILLS = [
-    ("endpoint: Starting ", 0.5, ""),
+    ("== Packages of dbt", 0.5, ""),  # while the endpoint starts
     ("== Source -> bronze", 1.5, ""),
-    ("== Bronze -> silver -> gold", 4.0, ""),
+    ("START seed file silver.ecb_exchange_rates", 0.3, ""),
     ("START sql incremental model silver", 0, "engine.pid"),
     ("OK created python incremental model silver.country_matches", 0.1, ""),
     ("OK created sql incremental model silver.invoices", 0.3, ""),
