@@ -13,7 +13,7 @@ from tests.conftest import connect
 
 CASES = all_cases()
 #: Statements at a time.
-CLIENTS = 3
+CLIENTS = 8
 
 
 @pytest.fixture(scope="module", params=("sail", "spark"))
