@@ -1,13 +1,14 @@
 """Fixtures that the whole suite shares: a lakehouse of its own, with a running endpoint, far from the developer's."""
 
 import atexit
+import functools
 import os
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,14 @@ def python(*arguments: str, **options) -> subprocess.CompletedProcess:
 
 def clients(environment: dict[str, str]) -> dict[str, str]:
     """The environment with what the endpoint's clients need besides."""
-    printed = python("-m", "local_databricks", "env", env=environment).stdout
-    return environment | dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
+    return environment | _printed(tuple(sorted(environment.items())))
+
+
+@functools.cache
+def _printed(environment: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """What `env` prints, for which a process has to start."""
+    printed = python("-m", "local_databricks", "env", env=dict(environment)).stdout
+    return dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
 
 
 def connect(environment: dict[str, str], token: str | None = None, **options):
@@ -75,14 +82,27 @@ def running_endpoint(home: Path, **variables: str) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def endpoint(tmp_path_factory) -> Iterator[dict[str, str]]:
-    """One endpoint for the whole session, as the variables of its clients."""
-    with running_endpoint(tmp_path_factory.mktemp("lakehouse")) as environment:
-        yield environment
+def endpoint_of(tmp_path_factory) -> Iterator[Callable[[str], dict[str, str]]]:
+    """A function from an engine, spark or sail, to the variables of the clients of its endpoint, which is one for the session.
+
+    A suite that uses it drops what it makes, or names it so that no other one meets it.
+    """
+    with ExitStack() as running:
+
+        @functools.cache
+        def start(engine: str) -> dict[str, str]:
+            return running.enter_context(running_endpoint(tmp_path_factory.mktemp(f"lakehouse_{engine}"), ENGINE=engine))
+
+        yield start
 
 
 @pytest.fixture(scope="session")
-def fast_endpoint(tmp_path_factory) -> Iterator[dict[str, str]]:
+def endpoint(endpoint_of) -> dict[str, str]:
+    """The endpoint with the engine that ENGINE names, Spark where it names none, as the variables of its clients."""
+    return endpoint_of((os.environ.get("ENGINE") or "spark").lower())
+
+
+@pytest.fixture(scope="session")
+def fast_endpoint(endpoint_of) -> dict[str, str]:
     """The same with Sail, for tests of dbt's SQL with many small statements; what they build, others build on Spark."""
-    with running_endpoint(tmp_path_factory.mktemp("fast_lakehouse"), ENGINE="sail") as environment:
-        yield environment
+    return endpoint_of("sail")

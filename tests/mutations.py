@@ -69,6 +69,7 @@ REASONS = "each_fault_of_an_invoice_gives_its_reason"
 NEWEST = "the_newest_version_of_an_invoice_wins"
 LEAVES = "a_rejected_row_leaves_when_a_newer_version_of_its_invoice_is_used"
 PLACES = "a_row_that_is_nowhere_or_in_two_places_is_unaccounted"
+FITS = "an_amount_that_does_not_fit_is_a_reason_and_never_rounded_away"
 STATUS = "a_status_is_one_of_the_known_ones"
 COUNTRY_REASONS = "each_fault_of_a_country_gives_its_reason"
 WEEKS = "weeks_are_iso_8601_s_around_new_year"
@@ -111,6 +112,12 @@ FAULTS["Silver: judging rows"] = [
     sql("stg_invoices", "a value that did not fit its type is let through",
         "(_rescued_data is not null and get_json_object(_rescued_data, '$.{{ column }}') is not null)", "false",
         REASONS, macro="does_not_fit"),
+    sql("stg_invoices", "an amount with more decimals is rounded",
+        "try_cast({{ column }} as {{ data_type }}) <> try_cast({{ column }} as decimal(38, 12))", "false",
+        FITS, macro="does_not_fit"),
+    sql("stg_invoices", "an amount with too many digits is no amount",
+        "({{ column }} is not null and try_cast({{ column }} as {{ data_type }}) is null)", "false",
+        FITS, macro="does_not_fit"),
 ]  # fmt: skip
 
 FAULTS["Silver: the newest version"] = [
@@ -231,6 +238,10 @@ FAULTS["Gold: facts"] = [
         "date_format(invoice_date, 'yyyyMMdd') as invoice_date_key", "contract"),
     sql("fct_invoices", "a column is renamed",
         "invoice_month,\n    status,", "invoice_month as month,\n    status,", "contract"),
+    sql("fct_invoices", "amounts have six decimals",
+        "    total_amount,\n    '{{ var", "    cast(total_amount as decimal(38, 6)) as total_amount,\n    '{{ var", "contract"),
+    sql("agg_invoices_country_month", "an aggregate has fewer digits",
+        "as decimal(34, 2)) as net_amount_reporting", "as decimal(24, 2)) as net_amount_reporting", "contract"),
     data("fct_invoices", "a fact is there twice",
         "insert into {t} select * from {t} where invoice_id = 1", "primary_key"),
     data("fct_invoices", "a fact is lost",

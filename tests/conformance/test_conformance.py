@@ -9,11 +9,11 @@ import pytest
 from databricks.sql.exc import Error
 
 from tests.conformance.cases import MAKE_SHARED, SCHEMA, Case, Fails, Holds, Names, Rows, all_cases, differences
-from tests.conftest import connect, running_endpoint
+from tests.conftest import connect
 
 CASES = all_cases()
 #: Statements at a time.
-CLIENTS = 3
+CLIENTS = 8
 
 
 @pytest.fixture(scope="module", params=("sail", "spark"))
@@ -22,9 +22,8 @@ def engine(request) -> str:
 
 
 @pytest.fixture(scope="module")
-def environment(engine, tmp_path_factory):
-    with running_endpoint(tmp_path_factory.mktemp("conformance"), ENGINE=engine) as environment:
-        yield environment
+def environment(engine, endpoint_of) -> dict[str, str]:
+    return endpoint_of(engine)
 
 
 def plain(value):

@@ -1,4 +1,4 @@
-"""Gold on the running endpoint: the history of countries over several loads, and tests that find what they are named for."""
+"""Gold on an endpoint with Sail: the history of countries over several loads, and tests that find what they are named for."""
 
 import json
 from datetime import datetime
@@ -44,10 +44,10 @@ EXPECTED = [
 
 
 @pytest.fixture(scope="module")
-def lakehouse(endpoint, tmp_path_factory):
+def lakehouse(fast_endpoint, tmp_path_factory):
     """A bronze table of countries under a schema of its own; gives a function to query and one to run dbt."""
-    environment = environment_of(endpoint, Path(tmp_path_factory.mktemp("dbt")))
-    connection = connect(endpoint)
+    environment = environment_of(fast_endpoint, Path(tmp_path_factory.mktemp("dbt")))
+    connection = connect(fast_endpoint)
 
     def query(statement: str) -> list[tuple]:
         with connection.cursor() as cursor:

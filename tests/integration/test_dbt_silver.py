@@ -1,4 +1,4 @@
-"""Silver on the running endpoint: a random history of loads, compared with a reference written in plain Python."""
+"""Silver on an endpoint with Sail: a random history of loads, compared with a reference written in plain Python."""
 
 import json
 import random
@@ -138,11 +138,11 @@ def reference(rows: list[Row]) -> tuple[dict[int, Row], dict[str, Row], Counter]
 
 
 @pytest.fixture(scope="module")
-def lakehouse(endpoint, tmp_path_factory):
+def lakehouse(fast_endpoint, tmp_path_factory):
     """Bronze tables and seeds under schemas of their own; gives a function to query and one to run dbt."""
     prefix = "history_"
-    environment = environment_of(endpoint, Path(tmp_path_factory.mktemp("dbt")))
-    connection = connect(endpoint)
+    environment = environment_of(fast_endpoint, Path(tmp_path_factory.mktemp("dbt")))
+    connection = connect(fast_endpoint)
 
     def query(statement: str) -> list[tuple]:
         with connection.cursor() as cursor:

@@ -18,6 +18,7 @@ import sqlalchemy
 
 from tests import online_retail
 from tests.conftest import ROOT, clients, connect, free_port, python, run
+from tests.fixtures_dbt import dbt, environment_of
 
 INVOICES = 5_000
 
@@ -47,26 +48,47 @@ def lakehouse(home: Path) -> Iterator[dict[str, str]]:
         python("-m", "ingestion.demo_source", "down", env=environment)
 
 
-def query(environment: dict[str, str], statement: str) -> list[tuple]:
+def rows_of(environment: dict[str, str], *statements: str) -> list[list[tuple]]:
+    """The rows of each statement, by one connection."""
     with closing(connect(clients(environment))) as connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        return [tuple(row) for row in cursor.fetchall()]
+        found = []
+        for statement in statements:
+            cursor.execute(statement)
+            found.append([tuple(row) for row in cursor.fetchall()])
+        return found
 
 
-GOLD = (
-    "dim_countries dim_countries_history dim_customers dim_dates fct_invoices agg_invoices_country_month"
-    " agg_invoices_country_month_status country_revenue_anomalies"
-).split()
+def query(environment: dict[str, str], statement: str) -> list[tuple]:
+    return rows_of(environment, statement)[0]
 
 
-def gold(environment: dict[str, str]) -> dict[str, list[tuple]]:
-    return {name: sorted(query(environment, f"select * from gold.{name}"), key=repr) for name in GOLD}
+def contents(environment: dict[str, str], *tables: str) -> dict[str, list[tuple]]:
+    """Every row of the tables, sorted."""
+    found = rows_of(environment, *(f"select * from {table}" for table in tables))
+    return {table: sorted(rows, key=repr) for table, rows in zip(tables, found, strict=True)}
+
+
+#: Silver's tables, with the view that reads the source's exchange rates, and gold's.
+SILVER = [
+    f"silver.{name}"
+    for name in (
+        "invoices countries rejected_invoices rejected_countries country_matches row_accounting exchange_rates".split()
+    )
+]
+GOLD = [
+    f"gold.{name}"
+    for name in (
+        "dim_countries dim_countries_history dim_customers dim_dates fct_invoices agg_invoices_country_month"
+        " agg_invoices_country_month_status country_revenue_anomalies"
+    ).split()
+]
 
 
 def versions(environment: dict[str, str]) -> dict[str, int]:
     """The number of rows that each silver table holds, and the landed ones."""
     tables = ("bronze.invoices", "silver.invoices", "silver.rejected_invoices", "silver.countries")
-    return {table: query(environment, f"select count(*) from {table}")[0][0] for table in tables}
+    found = rows_of(environment, *(f"select count(*) from {table}" for table in tables))
+    return {table: rows[0][0] for table, rows in zip(tables, found, strict=True)}
 
 
 def job(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess:
@@ -93,7 +115,7 @@ def undisturbed(tmp_path_factory) -> Iterator[FirstRun]:
             ["make", "run"], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=900
         )
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-        yield FirstRun(folder, environment, done.stdout, gold(environment))
+        yield FirstRun(folder, environment, done.stdout, contents(environment, *GOLD))
 
 
 def test_make_run_ends_with_a_summary_that_adds_up(undisturbed):
@@ -126,42 +148,31 @@ def test_bronze_holds_the_sources_totals_by_currency(undisturbed):
     assert set(query(undisturbed.environment, totals.format("bronze.invoices"))) == expected
 
 
+def test_the_unit_tests_of_the_models_pass_on_the_engine_too(undisturbed, tmp_path):
+    """On Spark, that is: on Sail, tests/integration/test_dbt_silver.py runs them."""
+    environment = environment_of(clients(undisturbed.environment), tmp_path)
+    dbt("test", "--select", "package:invoices_countries,test_type:unit", env=environment)
+
+
 def test_running_twice_changes_nothing(undisturbed):
     environment = undisturbed.environment
-    before, rows = gold(environment), versions(environment)
+    before, rows = contents(environment, *GOLD), versions(environment)
     again = job(environment)
     assert again.returncode == 0, again.stdout[-3000:] + again.stderr
     assert "invoices: 0 rows landed" in again.stdout
-    assert versions(environment) == rows and gold(environment) == before
-
-
-def test_the_next_day_arrives_incrementally(undisturbed):
-    environment = undisturbed.environment
-    clone = undisturbed.clone
-    before = versions(environment)
-    env = {**os.environ, **environment}
-    assert subprocess.run(["make", "next-day"], cwd=clone, env=env, capture_output=True).returncode == 0
-    again = subprocess.run(["make", "run"], cwd=clone, env=env, capture_output=True, text=True)
-    assert again.returncode == 0, again.stdout[-3000:] + again.stderr
-    landed = int(re.search(r"invoices: ([\d,]+) rows landed", again.stdout)[1].replace(",", ""))
-    after = versions(environment)
-    assert 0 < landed < INVOICES / 10
-    assert after["silver.invoices"] > before["silver.invoices"]
-    deletions = int(re.search(r"([\d,]+) deletions found", again.stdout)[1])
-    assert deletions == query(environment, "select count(*) from silver.invoices where is_deleted")[0][0] > 0
-    assert after["bronze.invoices"] == before["bronze.invoices"] + landed + deletions
+    assert versions(environment) == rows and contents(environment, *GOLD) == before
 
 
 @contextmanager
-def started(environment: dict[str, str], output: Path) -> Iterator[tuple[subprocess.Popen, Path]]:
-    """The job in the background, printing into `output`; killed with all of its processes at the end."""
+def started(command: list[str], folder: Path, environment: dict[str, str], output: Path) -> Iterator[subprocess.Popen]:
+    """A command in the background, printing into `output`; killed with all of its processes at the end."""
     with output.open("w") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ingestion.run"], cwd=ROOT, stdout=file, stderr=file, start_new_session=True,
+            command, cwd=folder, stdout=file, stderr=file, start_new_session=True,
             env={**os.environ, **environment, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
         )  # fmt: skip
     try:
-        yield process, output
+        yield process
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -176,80 +187,99 @@ def reached(line: str, process: subprocess.Popen, output: Path) -> None:
     assert line in output.read_text(), output.read_text()[-3000:]
 
 
-#: What the job prints when it is where the kill should hit, and the seconds to wait from there.
-KILLS = [
-    ("endpoint: Starting Spark", 0.5),
-    ("== Source -> bronze", 1.5),
-    ("== Bronze -> silver -> gold", 10.0),
-    ("OK created python incremental model silver.country_matches", 0.1),
-    ("OK created sql incremental model silver.invoices", 0.3),
-    ("== Summary", 0.2),
-]
+@pytest.fixture(scope="module")
+def day_after(undisturbed, tmp_path_factory) -> dict[str, list[tuple]]:
+    """Gold after the next day, whose first run was killed while it changed silver, and the second while it changed gold."""
+    environment, clone = undisturbed.environment, undisturbed.clone
+    env, folder = {**os.environ, **environment}, tmp_path_factory.mktemp("output")
+    before = versions(environment)
+    assert subprocess.run(["make", "next-day"], cwd=clone, env=env, capture_output=True).returncode == 0
+    for number, (line, seconds) in enumerate(
+        [("START sql incremental model silver.invoices", 0.5), ("START sql incremental model gold.fct_invoices", 0.3)]
+    ):
+        output = folder / f"run{number}.txt"
+        with started(["make", "run"], clone, environment, output) as process:
+            reached(line, process, output)
+            time.sleep(seconds)
+    again = subprocess.run(["make", "run"], cwd=clone, env=env, capture_output=True, text=True)
+    assert again.returncode == 0, again.stdout[-3000:] + again.stderr
+    assert "invoices: 0 rows landed" in again.stdout, "the first run had loaded them"
+    printed = (folder / "run0.txt").read_text()
+    landed = int(re.search(r"invoices: ([\d,]+) rows landed", printed)[1].replace(",", ""))
+    after = versions(environment)
+    assert 0 < landed < INVOICES / 10
+    assert after["silver.invoices"] > before["silver.invoices"]
+    deletions = int(re.search(r"([\d,]+) deletions found", printed)[1])
+    assert deletions == query(environment, "select count(*) from silver.invoices where is_deleted")[0][0] > 0
+    assert after["bronze.invoices"] == before["bronze.invoices"] + landed + deletions
+    return contents(environment, *GOLD)
 
 
-def test_killed_at_every_stage_and_run_again_gives_the_same_gold(undisturbed, tmp_path):
-    """Each try goes a little further than the one before and is killed; the last one may finish."""
-    with lakehouse(tmp_path / "lakehouse") as environment:
-        assert python("-m", "ingestion.demo_source", "up", "--invoices", str(INVOICES), env=environment).returncode == 0
-        for number, (line, seconds) in enumerate(KILLS):
-            with started(environment, tmp_path / f"run{number}.txt") as (process, output):
-                reached(line, process, output)
-                time.sleep(seconds)
-        last = job(environment)
-        assert last.returncode == 0, last.stdout[-3000:] + last.stderr
-        found = gold(environment)
-        for name in GOLD:
-            assert found[name] == undisturbed.gold[name], name
+def test_the_next_day_arrives_incrementally_also_where_its_first_runs_are_killed(undisturbed, day_after):
+    assert day_after["gold.dim_dates"] == undisturbed.gold["gold.dim_dates"]
+    assert day_after["gold.fct_invoices"] != undisturbed.gold["gold.fct_invoices"]
 
 
 # ---- the two engines
 
-ENGINE = os.environ.get("ENGINE") or "spark"
+ENGINE = (os.environ.get("ENGINE") or "spark").lower()
 OTHER = {"spark": "sail", "sail": "spark"}[ENGINE]
 
 
-def contents(environment: dict[str, str]) -> dict[str, list[tuple]]:
-    """Every row of silver's and gold's tables, and of the view that reads the source's exchange rates."""
-    names = "invoices countries rejected_invoices rejected_countries country_matches row_accounting exchange_rates"
-    tables = [f"silver.{name}" for name in names.split()]
-    return {table: sorted(query(environment, f"select * from {table}"), key=repr) for table in tables} | gold(environment)
-
-
 def test_a_lakehouse_opens_with_the_other_engine_and_stays_as_it_is(undisturbed):
-    before = contents(undisturbed.environment)
+    before = contents(undisturbed.environment, *SILVER, *GOLD)
     environment = undisturbed.environment | {"ENGINE": OTHER}
     assert python("-m", "local_databricks", "down", env=environment).returncode == 0
     try:
         assert python("-m", "local_databricks", "up", env=environment).returncode == 0
         assert OTHER in python("-m", "local_databricks", "status", env=environment).stdout.lower()
-        assert contents(environment) == before
+        assert contents(environment, *SILVER, *GOLD) == before
         again = job(environment)
         assert again.returncode == 0, again.stdout[-3000:] + again.stderr
-        assert contents(environment) == before
+        assert contents(environment, *SILVER, *GOLD) == before
     finally:
         python("-m", "local_databricks", "down", env=environment)
         assert python("-m", "local_databricks", "up", env=undisturbed.environment).returncode == 0
-    assert contents(undisturbed.environment) == before
+    assert contents(undisturbed.environment, *SILVER, *GOLD) == before
 
 
-def test_the_other_engine_builds_the_same_gold_after_it_and_the_endpoint_were_killed_in_the_middle(undisturbed, tmp_path):
+#: What the job prints when it is where the kill should hit, the seconds to wait from there, and the file that names the process
+#: to kill: the engine's, the endpoint's, or none, which is the job.
+KILLS = [
+    ("== Packages of dbt", 0.5, ""),  # while the endpoint starts
+    ("== Source -> bronze", 1.5, ""),
+    ("START seed file silver.ecb_exchange_rates", 0.3, ""),
+    ("START sql incremental model silver", 0, "engine.pid"),
+    ("OK created python incremental model silver.country_matches", 0.1, ""),
+    ("OK created sql incremental model silver.invoices", 0.3, ""),
+    ("START sql incremental model gold.fct", 0, "endpoint.pid"),
+    ("OK created sql incremental model gold.fct_invoices", 0.2, ""),
+]
+
+
+def test_killed_at_every_stage_and_run_again_the_other_engine_builds_the_same_gold(undisturbed, day_after, tmp_path):
+    """Each try goes a little further than the one before; then comes the next day, which nothing disturbs."""
     with lakehouse(tmp_path / "lakehouse") as environment:
         assert python("-m", "ingestion.demo_source", "up", "--invoices", str(INVOICES), env=environment).returncode == 0
+        environment |= {"ENGINE": OTHER}
         state = tmp_path / "lakehouse" / "local_databricks"
-        engine, endpoint = state / "engine.pid", state / "endpoint.pid"
-        for number, (file, line) in enumerate(
-            [(engine, "START sql incremental model silver"), (endpoint, "START sql incremental model gold.fct")]
-        ):
-            with started(environment | {"ENGINE": OTHER}, tmp_path / f"run{number}.txt") as (process, output):
+        for number, (line, seconds, file) in enumerate(KILLS):
+            output = tmp_path / f"run{number}.txt"
+            with started([sys.executable, "-m", "ingestion.run"], ROOT, environment, output) as process:
                 reached(line, process, output)
-                os.kill(int(re.search(r"\d+", file.read_text())[0]), signal.SIGKILL)
-                assert process.wait(300) == 1, output.read_text()[-3000:]
+                time.sleep(seconds)
+                if file:
+                    os.kill(int(re.search(r"\d+", (state / file).read_text())[0]), signal.SIGKILL)
+                    assert process.wait(300) == 1, output.read_text()[-3000:]
             assert "Traceback" not in output.read_text()
-        done = job(environment | {"ENGINE": OTHER})
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-        found = gold(environment)
-        for name in GOLD:
-            assert found[name] == undisturbed.gold[name], name
+        for expected in (undisturbed.gold, day_after):
+            if expected is day_after:
+                assert python("-m", "ingestion.demo_source", "next-day", env=environment).returncode == 0
+            done = job(environment)
+            assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+            found = contents(environment, *GOLD)
+            for name in GOLD:
+                assert found[name] == expected[name], name
 
 
 # ---- a real, dirty data set

@@ -5,10 +5,16 @@ it otherwise: fct_model_directories and fct_source_directories (folders are laye
 fct_rejoining_of_upstream_concepts (a fact and its dimension, rows and their accounting, come from one model on purpose).
 """
 
+import json
 import os
 import re
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from dbt.adapters.databricks.constraints import parse_constraints
+from dbt.adapters.databricks.relation_configs.constraints import ConstraintsConfig, ConstraintsProcessor
 
 from tests.fixtures_dbt import NOWHERE, dbt
 
@@ -29,6 +35,23 @@ def own(parsed) -> dict[str, list[dict]]:
         if node["package_name"] == "invoices_countries":
             nodes.setdefault(node["resource_type"], []).append(node)
     return nodes
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The project compiled for the target databricks: dbt's target folder, and the manifest, where names are resolved now."""
+
+    folder: Path
+    manifest: dict
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> Compiled:
+    folder = tmp_path_factory.mktemp("compiled")
+    paths = {"DBT_TARGET_PATH": str(folder), "DBT_LOG_PATH": str(folder)}
+    offline = ("--no-introspect", "--no-populate-cache")
+    dbt("compile", "--select", "package:invoices_countries", *offline, env=NOWHERE | paths)
+    return Compiled(folder, json.loads((folder / "manifest.json").read_text()))
 
 
 @pytest.fixture(scope="module")
@@ -197,16 +220,92 @@ def granted(manifest: dict) -> dict[str, dict]:
     return {n["name"]: n["config"]["grants"] for n in manifest["nodes"].values() if n["config"].get("grants")}
 
 
-def test_informational_keys_are_declared_on_databricks_alone(parsed):
-    from dbt.adapters.databricks.constraints import parse_constraints
+def models(manifest: dict) -> list[dict]:
+    return [node for name, node in manifest["nodes"].items() if name.startswith("model.invoices_countries.")]
 
-    def declared(manifest: dict) -> dict[str, list[str]]:
-        models = [n for name, n in manifest["nodes"].items() if name.startswith("model.invoices_countries.")]
-        keys = {n["name"]: parse_constraints(list(n["columns"].values()), n["constraints"])[1] for n in models}
-        return {name: [key.render() for key in found] for name, found in keys.items() if found}
 
-    assert declared(parsed())["silver_country_review"] == ["PRIMARY KEY (country_text)"]
-    assert declared(parsed(**LOCAL, **READERS)) == {}
+def keys(manifest: dict) -> dict[str, ConstraintsConfig]:
+    """What an incremental run of dbt-databricks makes of the constraints of the project's models, by name of the model."""
+    found = {}
+    for node in models(manifest):
+        config = SimpleNamespace(contract=SimpleNamespace(**node["config"]["contract"]))
+        parts = {name: node[name] for name in ("constraints", "columns")}
+        found[node["name"]] = ConstraintsProcessor.from_relation_config(
+            SimpleNamespace(config=config, identifier=node["alias"], **parts)
+        )
+    return found
+
+
+def rendered(manifest: dict) -> dict[str, set[str]]:
+    declared = {name: {key.render() for key in found.set_constraints} for name, found in keys(manifest).items()}
+    return {name: found for name, found in declared.items() if found}
+
+
+def test_informational_keys_are_declared_on_databricks_alone(compiled, parsed):
+    gold = "`a_catalog`.`dev_tester_gold`"
+    declared = rendered(compiled.manifest)
+    assert declared["silver_country_review"] == {"CONSTRAINT country_review_pk PRIMARY KEY (country_text)"}
+    assert declared["fct_invoices"] == {
+        "CONSTRAINT fct_invoices_pk PRIMARY KEY (invoice_id)",
+        f"CONSTRAINT fct_invoices_country_fk FOREIGN KEY (country_key) REFERENCES {gold}.`dim_countries` (country_key)",
+        f"CONSTRAINT fct_invoices_invoice_date_fk FOREIGN KEY (invoice_date_key) REFERENCES {gold}.`dim_dates` (date_key)",
+        f"CONSTRAINT fct_invoices_due_date_fk FOREIGN KEY (due_date_key) REFERENCES {gold}.`dim_dates` (date_key)",
+    }
+    assert rendered(parsed(**LOCAL, **READERS)) == {}
+
+
+def test_every_reference_to_a_primary_key_is_a_foreign_key_and_a_test(compiled):
+    """But where the other table is made of this one: it does not exist yet when this one's keys are declared."""
+    nodes = {name: node for name, node in compiled.manifest["nodes"].items() if node["resource_type"] == "model"}
+    contracts = {node["relation_name"]: node for node in nodes.values() if node["config"]["contract"]["enforced"]}
+    primary = {name: constraint(node, "primary_key")[0]["columns"] for name, node in contracts.items()}
+    declared = {
+        (child, *key["columns"], key["to"], *key["to_columns"])
+        for child, node in contracts.items()
+        for key in constraint(node, "foreign_key")
+    }
+    tested = set()
+    for test in compiled.manifest["nodes"].values():
+        if (test.get("test_metadata") or {}).get("name") == "relationships" and test["attached_node"] in nodes:
+            child = nodes[test["attached_node"]]
+            others = set(test["depends_on"]["nodes"]) - {child["unique_id"]}
+            parent, field = nodes[others.pop()] if others else child, test["test_metadata"]["kwargs"]["field"]
+            is_made_of_it = child["unique_id"] in (parent["unique_id"], *parent["depends_on"]["nodes"])
+            if child["relation_name"] in contracts and primary[parent["relation_name"]] == [field] and not is_made_of_it:
+                tested.add((child["relation_name"], test["column_name"], parent["relation_name"], field))
+    assert declared == tested and len(declared) > 5
+
+
+def constraint(node: dict, kind: str) -> list[dict]:
+    return [each for each in node["constraints"] if each["type"] == kind]
+
+
+def test_a_second_run_leaves_the_keys_as_the_first_one_made_them(compiled):
+    """It compares them, by name and target, with what the catalog tells, which gives a key without a name one of its own."""
+    for node in models(compiled.manifest):
+        declared = keys(compiled.manifest)[node["name"]]
+        made = parse_constraints(list(node["columns"].values()), node["constraints"])[1]
+        for key in made:
+            key.name = key.name or "a name of the catalog's"
+        primary = [(key.name, column) for key in made if key.type == "primary_key" for column in key.columns]
+        foreign = [
+            (key.name, *key.columns, *re.findall("`([^`]+)`", key.to), *key.to_columns)
+            for key in made
+            if key.type == "foreign_key"
+        ]
+        catalog = ConstraintsProcessor.from_relation_results(
+            {
+                "non_null_constraint_columns": SimpleNamespace(rows=[(column,) for column in declared.set_non_nulls]),
+                "primary_key_constraints": SimpleNamespace(rows=primary),
+                "foreign_key_constraints": SimpleNamespace(rows=foreign),
+            }
+        )
+        assert declared.get_diff(catalog) is None, node["name"]
+
+
+def test_names_of_keys_are_unique_in_their_schema(compiled):
+    names = [key.split()[1] for declared in rendered(compiled.manifest).values() for key in declared]
+    assert len(names) == len(set(names)) > 12
 
 
 def test_a_laptop_cannot_write_production_schemas(parsed, own):
@@ -238,9 +337,6 @@ def test_a_missing_variable_is_named(parsed):
             dbt("parse", env={name: NOWHERE[name] for name in NOWHERE if name != "DATABRICKS_HTTP_PATH"})
 
 
-def test_the_target_databricks_compiles_without_a_connection(parsed, tmp_path):
-    paths = {"DBT_TARGET_PATH": str(tmp_path), "DBT_LOG_PATH": str(tmp_path)}
-    offline = ("--no-introspect", "--no-populate-cache")
-    dbt("compile", "--select", "package:invoices_countries", *offline, env=NOWHERE | paths)
-    compiled = (tmp_path / "compiled/invoices_countries/models/silver/silver_invoices.sql").read_text()
-    assert "`a_catalog`.`dev_tester_silver`.`stg_invoices`" in compiled
+def test_the_target_databricks_compiles_without_a_connection(compiled):
+    text = (compiled.folder / "compiled/invoices_countries/models/silver/silver_invoices.sql").read_text()
+    assert "`a_catalog`.`dev_tester_silver`.`stg_invoices`" in text
