@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -103,6 +104,7 @@ class FirstRun:
     environment: dict[str, str]
     output: str
     gold: dict[str, list[tuple]]
+    day: date  # in UTC; as_of_date and the days overdue are those of the load
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,7 @@ def undisturbed(tmp_path_factory) -> Iterator[FirstRun]:
             ["make", "run"], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=900
         )
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-        yield FirstRun(folder, environment, done.stdout, contents(environment, *GOLD))
+        yield FirstRun(folder, environment, done.stdout, contents(environment, *GOLD), datetime.now(UTC).date())
 
 
 def test_make_run_ends_with_a_summary_that_adds_up(undisturbed):
@@ -277,6 +279,8 @@ def test_killed_at_every_stage_and_run_again_the_other_engine_builds_the_same_go
                 assert python("-m", "ingestion.demo_source", "next-day", env=environment).returncode == 0
             done = job(environment)
             assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+            if datetime.now(UTC).date() != undisturbed.day:
+                pytest.skip("midnight UTC passed since the first lakehouse was loaded, and as_of_date is the day of the load")
             found = contents(environment, *GOLD)
             for name in GOLD:
                 assert found[name] == expected[name], name
