@@ -10,6 +10,7 @@ AIRFLOW_PORT (8080); state is in LAKEHOUSE_HOME/airflow.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import secrets
@@ -188,9 +189,11 @@ def standalone() -> int:
             process.terminate()
         end = time.monotonic() + 20
         for process in running.values():
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            with contextlib.suppress(
+                ProcessLookupError
+            ):  # with what it left behind: a task that still ran is retried next time
                 os.killpg(process.pid, signal.SIGKILL)
 
 
