@@ -23,6 +23,7 @@ import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 from pluggy import HookimplMarker
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -191,10 +192,12 @@ def standalone() -> int:
         for process in running.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, end - time.monotonic()))
-            with contextlib.suppress(
-                ProcessLookupError
-            ):  # with what it left behind: a task that still ran is retried next time
-                os.killpg(process.pid, signal.SIGKILL)
+        # Tasks, in process groups of their own, would go on; the scheduler that is started next tries them again.
+        sessions = {process.pid for process in running.values()}
+        for process in psutil.process_iter():
+            with contextlib.suppress(OSError, psutil.Error):
+                if os.getsid(process.pid) in sessions:
+                    process.kill()
 
 
 def _is_healthy(port: int) -> bool:

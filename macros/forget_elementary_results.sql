@@ -1,6 +1,7 @@
 {#- Delete what Elementary recorded more than `days` ago: results of runs, tests and freshness checks. Its metrics stay: anomaly
     tests compare with them. Nothing happens where the package is not installed. -#}
 {% macro forget_elementary_results(days=90) -%}
+    {%- set days = days | int -%} {#- Airflow's templates are text -#}
     {%- set dated = {
         "dbt_invocations": "generated_at",
         "dbt_run_results": "generated_at",

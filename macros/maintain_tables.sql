@@ -4,6 +4,7 @@
     layer: bronze, silver or gold; retention_hours: at least a week, or a reader, a stream or a time travel that began before
     would miss files (https://docs.delta.io/latest/delta-utility.html#remove-files-no-longer-referenced-by-a-delta-table). -#}
 {% macro maintain_tables(layer, retention_hours=168) -%}
+    {%- set retention_hours = retention_hours | int -%} {#- Airflow's templates are text -#}
     {%- if retention_hours < 168 -%}
         {{ exceptions.raise_compiler_error("retention_hours must be at least 168 (a week), and is " ~ retention_hours ~ ".") }}
     {%- endif -%}

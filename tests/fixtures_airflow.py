@@ -131,6 +131,10 @@ class Airflow:
         found = self.get(f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/tries")["task_instances"]
         return [each["state"] for each in found]
 
+    def returned(self, dag: str, run: str, task: str, key: str = "return_value") -> object:
+        """What a task returned, or pushed under another key."""
+        return self.get(f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/{key}?stringify=false")["value"]
+
     def new_run(self, dag: str, known: set[str], seconds: float = 120) -> str:
         """The id of a run that was not known, once there is one."""
         self.until(lambda: set(self.runs(dag)) - known, seconds, f"no run of {dag} begins")

@@ -8,6 +8,7 @@ from invoices_countries.defaults import cron, dag_arguments
 from invoices_countries.settings import BRONZE, Settings
 
 settings = Settings.read()
+LONGEST_LAG = timedelta(days=3650)  # of ingestion/source.py; before that, everything is read
 
 with DAG(
     "ingest",
@@ -28,12 +29,14 @@ with DAG(
             from invoices_countries.settings import in_environment, source_environment, warehouse_environment
 
             environment = {**warehouse_environment(settings.target), **source_environment(settings)}
+            full = params["full"]
             if params["since"]:
                 lag = datetime.now(UTC) - datetime.fromisoformat(params["since"]).replace(tzinfo=UTC)
+                full = full or lag > LONGEST_LAG
                 # dlt reads from the newest row that it knows, less the lag; and no row is landed a second time
-                environment["SOURCES__SQL_DATABASE__LAG_SECONDS"] = str(max(lag, timedelta()).total_seconds())
+                environment["SOURCES__SQL_DATABASE__LAG_SECONDS"] = str(min(max(lag, timedelta()), LONGEST_LAG).total_seconds())
             with in_environment(environment):
-                result = load(full=params["full"], report=print)
+                result = load(full=full, report=print)
             return {"landed": result.rows, "already there": result.skipped, "deletions": result.tombstones}
 
         load_bronze()

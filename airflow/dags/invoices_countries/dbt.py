@@ -18,9 +18,8 @@ from cosmos.constants import (
     TestBehavior,
     TestIndirectSelection,
 )
-from cosmos.operators.local import DbtDocsLocalOperator as DbtDocsOperator
-from cosmos.operators.local import DbtRunOperationLocalOperator as DbtRunOperationOperator
-from cosmos.operators.local import DbtTestLocalOperator as DbtTestOperator
+from cosmos.exceptions import CosmosDbtRunError
+from cosmos.operators.local import DbtDocsLocalOperator, DbtRunOperationLocalOperator, DbtTestLocalOperator
 
 from invoices_countries.settings import LOADERS, REPOSITORY, Settings, SettingsError, state_folder, warehouse_environment
 
@@ -28,6 +27,26 @@ PACKAGE = "invoices_countries"
 #: Airflow's pool that bounds how many dbt tasks are in the warehouse at a time, whatever DAG they belong to.
 POOL = "dbt"
 RESULTS = "dbt_results"
+
+
+class _SaysWhy:
+    """For operations and docs, whose results have no nodes, for which Cosmos 1.15.1 looks: it would raise an AttributeError."""
+
+    def handle_exception_dbt_runner(self, result: Any) -> None:
+        """Raise CosmosDbtRunError with dbt's own words where the command failed."""
+        if not result.success:
+            failed = [each.message for each in getattr(result.result, "results", []) if each.status in ("error", "fail")]
+            failed = failed or getattr(result.result, "errors", None) or ["see the log above"]
+            why = result.exception or "; ".join(map(str, failed))
+            raise CosmosDbtRunError(f"dbt invocation completed with errors: {why}")
+
+
+class DbtDocsOperator(_SaysWhy, DbtDocsLocalOperator):
+    """`dbt docs generate`."""
+
+
+class DbtRunOperationOperator(_SaysWhy, DbtRunOperationLocalOperator):
+    """`dbt run-operation`."""
 
 
 def manifest_path() -> Path:
@@ -96,7 +115,7 @@ def dbt_tasks(settings: Settings) -> TaskGroup:
     manifest = json.loads(manifest_path().read_text())
     if names := left_over_tests(manifest):
         with group:
-            tests = DbtTestOperator(
+            tests = DbtTestLocalOperator(
                 task_id="tests_of_several_models",
                 select=" ".join(sorted(names)),
                 project_dir=str(REPOSITORY),
