@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -103,7 +103,9 @@ def deadline_alert(minutes: float) -> DeadlineAlert:
     """
     return DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
-        interval=timedelta(minutes=minutes),
+        # Seconds, as Airflow stored it before 3.3 and still reads it: 3.3.2 answers 500 to whoever clears a task of a run whose
+        # deadline has a timedelta (_recalculate_dagrun_queued_at_deadlines takes the stored JSON for a number).
+        interval=minutes * 60,
         callback=SyncCallback(tell_missed_deadline, kwargs={"minutes": minutes}),
         name="late",
     )
