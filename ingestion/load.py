@@ -60,6 +60,8 @@ PIPELINE = "invoices_countries"
 # dlt's own settings; each can be overridden from outside, as all of dlt's configuration.
 DLT_SETTINGS = {
     "RUNTIME__DLTHUB_TELEMETRY": "false",
+    # else each load imports all of Airflow, which is installed beside it, to look for secrets there
+    "PROVIDERS__ENABLE_AIRFLOW_SECRETS": "false",
     "RUNTIME__LOG_LEVEL": "ERROR",
     "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",
     "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_ID": "true",
