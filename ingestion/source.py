@@ -30,6 +30,7 @@ from ingestion.values import DELETED, METADATA, RESCUED, pinned
 SECTIONS = ("sources", "sql_database")
 PREFIX = "SOURCES__SQL_DATABASE__"
 CURSOR = "updated_at"
+MAX_LAG_SECONDS = 10 * 366 * 86_400
 _REFUSED = re.compile(r"authentication failed|access denied|login failed|does not exist|no password", re.IGNORECASE)
 # PostgreSQL's URL without a driver means psycopg 3 to SQLAlchemy 2.1; the driver that is installed here is psycopg2.
 _DRIVERS = {"postgresql": "postgresql+psycopg2", "postgres": "postgresql+psycopg2"}
@@ -118,7 +119,7 @@ def settings() -> SourceSettings:
     found = _resolve(SourceSettings(), SECTIONS)
     for name, fits, wish in (
         ("chunk_size", found.chunk_size >= 1, "at least 1"),
-        ("lag_seconds", 0 <= found.lag_seconds <= 10 * 366 * 86_400, "between 0 and ten years of seconds"),
+        ("lag_seconds", 0 <= found.lag_seconds <= MAX_LAG_SECONDS, "between 0 and ten years of seconds"),
         ("max_deleted_share", 0 <= found.max_deleted_share <= 1, "between 0 and 1"),
     ):
         if not fits:

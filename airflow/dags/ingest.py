@@ -1,6 +1,6 @@
 """Airflow DAG `ingest`: the source's changes land in bronze, by the loader that the settings name."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from airflow.sdk import DAG, Param, task
 
@@ -8,7 +8,6 @@ from invoices_countries.defaults import cron, dag_arguments
 from invoices_countries.settings import BRONZE, Settings
 
 settings = Settings.read()
-LONGEST_LAG = timedelta(days=3650)  # of ingestion/source.py; before that, everything is read
 
 with DAG(
     "ingest",
@@ -26,15 +25,16 @@ with DAG(
         def load_bronze(params: dict) -> dict:
             """Land what changed with dlt; returns the rows by table."""
             from ingestion.load import load
+            from ingestion.source import MAX_LAG_SECONDS
             from invoices_countries.settings import in_environment, source_environment, warehouse_environment
 
             environment = {**warehouse_environment(settings.target), **source_environment(settings)}
             full = params["full"]
             if params["since"]:
-                lag = datetime.now(UTC) - datetime.fromisoformat(params["since"]).replace(tzinfo=UTC)
-                full = full or lag > LONGEST_LAG
+                lag = (datetime.now(UTC) - datetime.fromisoformat(params["since"]).replace(tzinfo=UTC)).total_seconds()
+                full = full or lag > MAX_LAG_SECONDS  # before that, everything is read
                 # dlt reads from the newest row that it knows, less the lag; and no row is landed a second time
-                environment["SOURCES__SQL_DATABASE__LAG_SECONDS"] = str(min(max(lag, timedelta()), LONGEST_LAG).total_seconds())
+                environment["SOURCES__SQL_DATABASE__LAG_SECONDS"] = str(min(max(lag, 0.0), MAX_LAG_SECONDS))
             with in_environment(environment):
                 result = load(full=full, report=print)
             return {"landed": result.rows, "already there": result.skipped, "deletions": result.tombstones}

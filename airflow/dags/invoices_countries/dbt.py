@@ -21,12 +21,11 @@ from cosmos.constants import (
 from cosmos.exceptions import CosmosDbtRunError
 from cosmos.operators.local import DbtDocsLocalOperator, DbtRunOperationLocalOperator, DbtTestLocalOperator
 
-from invoices_countries.settings import LOADERS, REPOSITORY, Settings, SettingsError, state_folder, warehouse_environment
+from invoices_countries.settings import DBT_RESULTS, LOADERS, REPOSITORY, Settings, SettingsError, warehouse_environment
 
 PACKAGE = "invoices_countries"
 #: Airflow's pool that bounds how many dbt tasks are in the warehouse at a time, whatever DAG they belong to.
 POOL = "dbt"
-RESULTS = "dbt_results"
 
 
 class _SaysWhy:
@@ -54,7 +53,9 @@ def manifest_path() -> Path:
 
     Raises SettingsError where there is none.
     """
-    path = Path(os.environ.get("DBT_MANIFEST_PATH") or state_folder() / "airflow" / "manifest.json")
+    from local_databricks.settings import lakehouse_home
+
+    path = Path(os.environ.get("DBT_MANIFEST_PATH") or lakehouse_home() / "airflow" / "manifest.json")
     if not path.is_file():
         raise SettingsError(
             f"There is no dbt manifest at {path}: `dbt parse` makes one, and DBT_MANIFEST_PATH tells where it is."
@@ -183,7 +184,9 @@ def publish_docs(folder: str, context: Any, url: str) -> None:
     """Copy the site that dbt made in `folder`, and what it was made from, to the folder at `url` (file://, abfss://, …)."""
     from airflow.sdk import ObjectStoragePath
 
-    there = ObjectStoragePath(url or (state_folder() / "docs").as_uri())
+    from local_databricks.settings import lakehouse_home
+
+    there = ObjectStoragePath(url or (lakehouse_home() / "docs").as_uri())
     there.mkdir(parents=True, exist_ok=True)
     for name, published in {
         "static_index.html": "index.html",
@@ -269,4 +272,4 @@ def push_results(folder: str, context: Any) -> None:
                 "seconds": round(result["execution_time"], 2),
             }
         )
-    context["ti"].xcom_push(key=RESULTS, value=found)
+    context["ti"].xcom_push(key=DBT_RESULTS, value=found)

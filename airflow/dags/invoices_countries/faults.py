@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 
 from airflow.sdk import RetryPolicy
@@ -39,7 +40,7 @@ def passes(error: BaseException) -> bool | None:
     from invoices_countries.settings import SettingsError
 
     text = ""
-    for each in _chain(error):
+    for each in causes(error):
         if isinstance(each, PassingError):
             return True
         if isinstance(each, (SettingsError, IngestionError)):
@@ -54,12 +55,14 @@ def passes(error: BaseException) -> bool | None:
     return False if _DBT_FAILED.search(text) or isinstance(error, (TypeError, KeyError, AttributeError, ImportError)) else None
 
 
-def _chain(error: BaseException | None):
-    seen: list[BaseException] = []
-    while error is not None and error not in seen:
-        seen.append(error)
-        error = error.__cause__ or error.__context__
-    return seen
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those that it was raised from or wraps as its argument (as the Airbyte hook does)."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        wrapped = error.args[0] if error.args and isinstance(error.args[0], BaseException) else None
+        error = wrapped or error.__cause__ or error.__context__
 
 
 class PassingFaults(RetryPolicy):

@@ -17,7 +17,7 @@ from airflow.providers.databricks.operators.databricks import DatabricksRunNowOp
 from airflow.providers.databricks.utils.databricks import extract_failed_task_errors
 from airflow.providers.microsoft.azure.operators.data_factory import AzureDataFactoryRunPipelineOperator
 
-from invoices_countries.remote_jobs import JobEnded, RemoteJob, answer, job_options
+from invoices_countries.remote_jobs import CannotStop, JobEnded, RemoteJob, answer, job_options
 from invoices_countries.settings import VARIABLE, WAREHOUSE, Settings, SettingsError, connection
 
 DATA_FACTORY, AIRBYTE, FIVETRAN = "invoices_azure_data_factory", "invoices_airbyte", "invoices_fivetran"
@@ -143,7 +143,7 @@ class FivetranSync(RemoteJob):
         return None
 
     def stop(self, job: dict[str, Any]) -> None:
-        raise NotImplementedError("Fivetran's API cancels no sync; the next run of this task waits for its end")
+        raise CannotStop("Fivetran's API cancels no sync; the next run of this task waits for its end")
 
     def _call(self, method: str, path: str = "", json: dict[str, Any] | None = None) -> dict[str, Any]:
         """One request about the connection. Raises requests.RequestException, for a status of 400 and more too."""

@@ -25,7 +25,7 @@ import requests
 from airflow.sdk import Connection, DeadlineAlert, DeadlineReference, SyncCallback, Variable, conf
 from airflow.sdk.log import mask_secret, redact
 
-from invoices_countries.settings import VARIABLE, Settings, SettingsError, connection
+from invoices_countries.settings import DBT_RESULTS, VARIABLE, Settings, SettingsError, connection
 
 log = logging.getLogger(__name__)
 
@@ -273,7 +273,7 @@ def _dbt_results(ti: Any) -> list[dict[str, Any]]:
     """What the dbt operator has pushed of its nodes before it failed; none for other tasks."""
     try:
         # Without map_indexes all values are asked for, and having none is no error in Airflow's logs.
-        found = ti.xcom_pull(task_ids=ti.task_id, key="dbt_results")
+        found = ti.xcom_pull(task_ids=ti.task_id, key=DBT_RESULTS)
     except Exception as error:
         log.warning("The results of dbt cannot be read: %s", error)
         return []

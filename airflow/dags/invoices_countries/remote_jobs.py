@@ -9,9 +9,10 @@ this repository: the triggerer does not import from the DAG folder. Between step
 task state store.
 """
 
+import abc
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -22,6 +23,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError, ServiceResponseError
 
+from invoices_countries.faults import causes
 from invoices_countries.settings import VARIABLE, SettingsError, connection
 
 STATE = "remote_job"
@@ -39,6 +41,10 @@ class JobEnded(Exception):
     def __init__(self, sentence: str, final: bool = False):
         super().__init__(sentence)
         self.final = final
+
+
+class CannotStop(Exception):
+    """The service has no way to cancel a job; the text says what becomes of it."""
 
 
 class RemoteJob(BaseOperator):
@@ -65,20 +71,20 @@ class RemoteJob(BaseOperator):
         self.poll_seconds = poll_seconds
         self.timeout_seconds = timeout_seconds
 
+    @abc.abstractmethod
     def start(self, context: Any, memo: dict[str, Any]) -> dict[str, Any] | None:
         """Start the job. Returns what finds it again, as JSON, or None where it cannot start yet and must be asked again.
 
         memo is kept between the calls until a job is started, whatever they raise.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def look(self, job: dict[str, Any]) -> str | None:
         """Returns None while the job runs, a word or two when it has succeeded. Raises JobEnded where it ended otherwise."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def stop(self, job: dict[str, Any]) -> None:
-        """Ask the service to cancel the job."""
-        raise NotImplementedError
+        """Ask the service to cancel the job. Raises whatever it answered, or CannotStop."""
 
     def execute(self, context: Any) -> dict[str, Any]:
         found = context["task_state_store"].get(STATE) or {"memo": {}, "job": None}
@@ -159,16 +165,6 @@ class RemoteJob(BaseOperator):
             grant = self.grants.get(status, "the request was refused").format_map(vars(self))
             raise AirflowFailException(f"{self.service} answered {status}: {grant} ({one_line(error)}).") from error
         return retry_after(headers)
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and those that it was raised from or wraps as its argument (as the Airbyte hook does)."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        wrapped = error.args[0] if error.args and isinstance(error.args[0], BaseException) else None
-        error = wrapped or error.__cause__ or error.__context__
 
 
 def answer(error: BaseException) -> tuple[int | None, Mapping[str, str]]:

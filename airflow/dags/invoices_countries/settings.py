@@ -23,6 +23,8 @@ if str(REPOSITORY) not in sys.path:
     sys.path.insert(0, str(REPOSITORY))
 
 VARIABLE = "invoices_countries"
+#: The XCom in which a dbt task leaves what became of its nodes, for notices (dbt.push_results).
+DBT_RESULTS = "dbt_results"
 BRONZE = Asset(name="bronze", uri="invoices-countries://bronze", group="invoices_countries")
 GOLD = Asset(name="gold", uri="invoices-countries://gold", group="invoices_countries")
 
@@ -154,11 +156,6 @@ def source_environment(settings: Settings) -> dict[str, str]:
     for name, value in settings.source.items():
         environment[name.upper()] = value if isinstance(value, str) else json.dumps(value)
     return {f"SOURCES__SQL_DATABASE__{name}": value for name, value in environment.items()}
-
-
-def state_folder() -> Path:
-    """Where dbt's artifacts and the pipeline's own files are (LAKEHOUSE_HOME, as everywhere in this repository)."""
-    return Path(os.environ.get("LAKEHOUSE_HOME") or REPOSITORY / ".lakehouse")
 
 
 @contextlib.contextmanager
