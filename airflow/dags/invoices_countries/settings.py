@@ -150,9 +150,7 @@ def warehouse_environment(target: str) -> dict[str, str]:
 
 def source_environment(settings: Settings) -> dict[str, str]:
     """The variables by which the dlt load knows the source: the connection `invoices_source`, and `settings.source`."""
-    url = connection(SOURCE).get_uri()
-    scheme, _, rest = url.partition("://")
-    environment = {"CREDENTIALS": f"{ {'postgres': 'postgresql'}.get(scheme, scheme) }://{rest}"}
+    environment = {"CREDENTIALS": connection(SOURCE).get_uri()}
     for name, value in settings.source.items():
         environment[name.upper()] = value if isinstance(value, str) else json.dumps(value)
     return {f"SOURCES__SQL_DATABASE__{name}": value for name, value in environment.items()}
