@@ -39,6 +39,10 @@ class Webhook:
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
+    def of(self, run: str) -> list[dict]:
+        """What was told of one run: another run's recovery may well arrive after the next has begun."""
+        return [message for message in self.messages if message["run_id"] == run]
+
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
