@@ -6,6 +6,7 @@ same rows. Dates are relative to HISTORY_END, never to today.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from typing import NamedTuple
 
 import numpy as np
@@ -202,6 +203,8 @@ COUNTRIES = tuple(
         ("ZA", "South Africa", "Africa", "Southern Africa", "ZAR", 19.8, 15, 0.7, ("RSA", "Republic of South Africa")),
     )
 )
+#: How people write Germany, in lower case (mistyped ones apart).
+GERMAN_SPELLINGS = [text.lower() for each in COUNTRIES if each.code == "DE" for text in ("DE", each.name, *each.spellings)]
 WHOLE_UNIT_CURRENCIES = frozenset({"JPY", "KRW", "CLP", "HUF", "IDR", "VND"})
 UNSPECIFIED = ("Unspecified", "", "N/A", "-", None)
 PAYMENT_DAYS = (14, 30, 30, 30, 60, 90)
@@ -242,6 +245,25 @@ class Span:
 
 
 HISTORY_START = HISTORY_END - np.timedelta64(HISTORY_DAYS, "D")
+
+
+def business(days: np.ndarray) -> np.ndarray:
+    """How busy each day is (datetime64[D]); an ordinary weekday is 1: little is invoiced at weekends, much at a month's end."""
+    weekday = (days.astype(np.int64) + 3) % 7  # the day 0 of the epoch was a Thursday
+    is_month_end = (days + 3).astype("datetime64[M]") != days.astype("datetime64[M]")
+    rhythm = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.3, 0.15])[weekday] * np.where(is_month_end, 1.5, 1.0)
+    return rhythm * _LUCK[days.astype(np.int64)]
+
+
+def invoices_a_day(invoices: int, day: np.datetime64) -> float:
+    """How many invoices a day after HISTORY_END brings on average, where the history has `invoices`: its rhythm goes on."""
+    days, weights = _busy_days(HISTORY_START, HISTORY_END)
+    return invoices / weights.sum() * business(np.array([day], "datetime64[D]"))[0]
+
+
+def day_after(days: int) -> date:
+    """The date of the business day that many days after the history's last."""
+    return (HISTORY_END.astype("datetime64[D]") + np.timedelta64(days, "D")).item()
 
 
 def history(invoices: int) -> Span:
@@ -291,13 +313,13 @@ def _chunk(span: Span, offset: int, rows: int, seed: int) -> pa.Table:
     ids = np.arange(span.first_id + offset, span.first_id + offset + rows, dtype=np.int64)
     country = rng.choice(len(COUNTRIES), rows, p=_WEIGHTS)
 
-    # Business grows: more invoices lately. Ids follow time, as a sequence in a real system does.
+    # Ids follow time, as a sequence in a real system does.
     position = (offset + np.arange(rows) + rng.random(rows)) / span.count
-    length = (span.end - span.start).astype(np.int64)
-    created = span.start + (position**0.8 * length).astype("timedelta64[us]")
+    created = _moments(span, position)
     age = span.end - created
     touched = (rng.exponential(12 * 86_400e6, rows)).astype("timedelta64[us]")
     updated = np.minimum(created + touched, created + (age * rng.random(rows)).astype("timedelta64[us]"))
+    updated = np.maximum(_at_work(updated, span), created)
     issued = created.astype("datetime64[D]")
     due = issued + rng.choice(PAYMENT_DAYS, rows).astype("timedelta64[D]")
 
@@ -345,6 +367,32 @@ def _chunk(span: Span, offset: int, rows: int, seed: int) -> pa.Table:
     older = older.set_column(older.schema.get_field_index("status"), "status", pa.repeat("draft", older.num_rows))
     older = older.set_column(older.schema.get_field_index("updated_at"), "updated_at", older["created_at"])
     return pa.concat_tables([table, duplicates, older.cast(table.schema)])
+
+
+def _busy_days(start: np.datetime64, end: np.datetime64) -> tuple[np.ndarray, np.ndarray]:
+    """The moments that bound the days of a span, and each day's share of the business: it grows, to its most at HISTORY_END."""
+    midnights = np.arange(start.astype("datetime64[D]") + 1, end.astype("datetime64[D]") + 1).astype("datetime64[us]")
+    bounds = np.concatenate([[start], midnights, [end]])
+    days = bounds[:-1].astype("datetime64[D]")
+    since = (days - HISTORY_START.astype("datetime64[D]")).astype(np.int64)
+    growth = (np.clip(since + 1, 1, HISTORY_DAYS) / HISTORY_DAYS) ** 0.25
+    return bounds, business(days) * growth
+
+
+def _moments(span: Span, position: np.ndarray) -> np.ndarray:
+    """When each invoice is created, for positions from 0 (the start of the span) to 1 (its end) in its amount of business."""
+    bounds, weights = _busy_days(span.start, span.end)
+    done = np.concatenate([[0.0], np.cumsum(weights)]) / weights.sum()
+    since = np.interp(position, done, (bounds - span.start).astype(np.int64))
+    return _at_work(span.start + since.astype(np.int64).astype("timedelta64[us]"), span)
+
+
+def _at_work(moments: np.ndarray, span: Span) -> np.ndarray:
+    """The moments of a span of many days moved into the hours of work, 08:00 to 18:00, of their day, in their order."""
+    if span.end - span.start <= np.timedelta64(1, "D"):
+        return moments
+    days = moments.astype("datetime64[D]")
+    return days + np.timedelta64(8, "h") + (moments - days) * 5 // 12
 
 
 def _pick(rng: np.random.Generator, kind: str, rows: int) -> np.ndarray:
@@ -401,6 +449,8 @@ def _swapped(text: str, at: int) -> str:
     return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
 
 
+#: No two days of business are equal, whatever the seed; by days since 1970.
+_LUCK = 1 + 0.06 * np.clip(np.random.default_rng(1970).standard_normal(50_000), -2.5, 2.5)
 _WEIGHTS = np.array([c.weight for c in COUNTRIES])
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 _PER_EURO = np.array([c.per_euro for c in COUNTRIES])

@@ -1,7 +1,7 @@
 """The demo's source database: an embedded PostgreSQL with dirty invoices and countries.
 
     python -m ingestion.demo_source up [--invoices 200000] [--seed 42]   start it, and fill it the first time
-    python -m ingestion.demo_source next-day                            one more business day of changes
+    python -m ingestion.demo_source next-day [--incident KIND]          one more business day of changes; with a fault in it
     python -m ingestion.demo_source url | status                        its SQLAlchemy URL | what it holds
     python -m ingestion.demo_source down [--delete]                     stop it; --delete also removes its data
 
@@ -41,6 +41,14 @@ from ingestion.settings import IngestionError, lakehouse_home
 
 DEFAULT_INVOICES = 200_000
 DEFAULT_SEED = 42
+#: What can go wrong at the source on a business day.
+INCIDENTS = {
+    "volume-drop": "Germany's invoices of the day are missing",
+    "schema-change": "invoices get a column more",
+    "rejected-rows": "half of the day's invoices have an unknown currency",
+    "null-flood": "most of the day's invoices have no customer",
+    "stale-source": "three days pass, a working day at least, and nothing is written",
+}
 # sun_path of a unix socket holds 107 bytes on Linux and 103 on macOS; PostgreSQL appends its file name to the folder.
 SOCKET_FOLDER_LIMIT = 103 - len("/.s.PGSQL.5432.lock")
 # Without fsync a power cut may lose data that can be made again; a killed server loses nothing that was committed.
@@ -280,20 +288,40 @@ def up(invoices: int | None = None, seed: int | None = None, server: Server | No
     return state
 
 
-def next_day(server: Server | None = None) -> dict[str, int]:
+def next_day(server: Server | None = None, incident: str | None = None) -> dict[str, int]:
     """Change the source as one more business day would, and return the number of rows per kind of change.
 
     New invoices, payments, corrections (another month, another country), rows committed late, duplicates, hard deletes
-    and a renamed country; the same for the same seed and day. One transaction: a kill leaves the day before.
+    and a renamed country; the same for the same seed and day. One transaction: a kill leaves the day before. incident: one
+    of INCIDENTS, which goes wrong on that day; `stale-source` lets three days pass. Raises IngestionError for an empty
+    source and an unknown incident.
     """
+    if incident not in (None, *INCIDENTS):
+        raise IngestionError(f"there is no incident {incident!r}; there are {', '.join(INCIDENTS)}")
     server = server or Server()
     with contextlib.closing(server.connect()) as connection, connection, connection.cursor() as cursor:
         state = _state(cursor, lock=True)
         if state is None:
             raise IngestionError("the demo source is empty; fill it with `python -m ingestion.demo_source up`")
-        changes = _change(cursor, state, state.day + 1)
-        cursor.execute("update demo_state set day = day + 1")
+        if incident == "stale-source":
+            days, changes = 3, {"changes": 0}
+        else:
+            days, changes = 1, _change(cursor, state, state.day + 1)
+        if incident in _FAULTS:
+            day = demo_data.day_after(state.day + 1)
+            cursor.execute(_FAULTS[incident], {"day": day, "german": demo_data.GERMAN_SPELLINGS})
+            changes[incident] = max(cursor.rowcount, 0)
+        cursor.execute("update demo_state set day = day + %s", (days,))
     return changes
+
+
+#: How each incident comes into the day's new rows, which are those that were created on that day.
+_FAULTS = {
+    "volume-drop": "delete from invoices where created_at::date = %(day)s and lower(trim(country)) = any(%(german)s)",
+    "schema-change": "alter table invoices add column if not exists sales_channel text default 'web'",
+    "rejected-rows": "update invoices set currency_code = 'XXX' where created_at::date = %(day)s and invoice_id %% 2 = 0",
+    "null-flood": "update invoices set customer_id = null where created_at::date = %(day)s and invoice_id %% 5 > 0",
+}
 
 
 def _state(cursor, lock: bool = False) -> State | None:
@@ -338,8 +366,8 @@ def _change(cursor, state: State, day: int) -> dict[str, int]:
     morning = evening - np.timedelta64(10, "h")
     cursor.execute("select max(invoice_id) from invoices")
     last_id = cursor.fetchone()[0]
-    new_count = max(5, state.invoices // 200)
-    late_count = max(2, state.invoices // 5000)
+    new_count = max(5, int(rng.poisson(demo_data.invoices_a_day(state.invoices, evening))))
+    late_count = max(2, new_count // 20)
 
     def some_ids(count: int) -> list[int]:
         return rng.integers(1, last_id + 1, count).tolist()
@@ -355,14 +383,14 @@ def _change(cursor, state: State, day: int) -> dict[str, int]:
         )
         return cursor.rowcount
 
-    changes = {"paid": update("status = 'paid'", some_ids(max(5, state.invoices * 8 // 1000)))}
+    changes = {"paid": update("status = 'paid'", some_ids(max(5, new_count)))}
     changes["moved to another month"] = update(
-        "invoice_date = (invoice_date - interval '1 month')::date", some_ids(max(2, state.invoices // 1000))
+        "invoice_date = (invoice_date - interval '1 month')::date", some_ids(max(2, new_count // 10))
     )
     countries = rng.integers(0, len(demo_data.COUNTRIES), 50)
     changes["moved to another country"] = update(
         "country = (%s::text[])[1 + invoice_id %% 50]",
-        some_ids(max(2, state.invoices // 1000)),
+        some_ids(max(2, new_count // 10)),
         demo_data.typed_countries(rng, countries, dirty=False).to_pylist(),
     )
 
@@ -402,7 +430,8 @@ def main(arguments: list[str] | None = None) -> int:
     start.add_argument("--seed", type=int, help=f"seed of the first fill (default {DEFAULT_SEED})")
     stop = commands.add_parser("down", help="stop it")
     stop.add_argument("--delete", action="store_true", help="also remove its data")
-    commands.add_parser("next-day", help="change the data as one more business day would")
+    day = commands.add_parser("next-day", help="change the data as one more business day would")
+    day.add_argument("--incident", metavar="KIND", help="; ".join(f"{kind}: {what}" for kind, what in INCIDENTS.items()))
     commands.add_parser("url", help="print its SQLAlchemy URL")
     commands.add_parser("status", help="say what it holds")
     options = parser.parse_args(arguments)
@@ -416,7 +445,7 @@ def main(arguments: list[str] | None = None) -> int:
             server.delete() if options.delete else server.stop()
             print("demo source: removed" if options.delete else "demo source: stopped")
         elif options.command == "next-day":
-            changes = next_day(server)
+            changes = next_day(server, options.incident)
             print("demo source: " + ", ".join(f"{count:,} {kind}" for kind, count in changes.items()))
         elif options.command == "url":
             print(server.url)
@@ -431,8 +460,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _describe(state: State) -> str:
-    today = demo_data.HISTORY_END.astype("datetime64[D]") + np.timedelta64(state.day, "D")
-    return f"{state.invoices:,} invoices of seed {state.seed}, business day {today}"
+    return f"{state.invoices:,} invoices of seed {state.seed}, business day {demo_data.day_after(state.day)}"
 
 
 if __name__ == "__main__":

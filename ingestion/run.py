@@ -1,7 +1,8 @@
 """The whole job: `python -m ingestion.run` (what `make run` calls) takes the source to tested gold and tells what came of it.
 
 Stages: dbt's packages, the local endpoint, the source, the load into bronze, `dbt build` of silver and gold with their
-tests, the summary. Each can be killed and the job run again: loads repeat rows that silver drops, tables change by commits.
+tests, what Elementary watches, the summary. Each can be killed and the job run again: loads repeat rows that silver drops,
+tables change by commits.
 Without SOURCES__SQL_DATABASE__CREDENTIALS the source is the embedded demo (`ingestion.demo_source`); with
 DBT_TARGET=databricks nothing local is started, and the same stages run against the workspace.
 """
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 from ingestion import warehouse
@@ -78,24 +80,30 @@ def run(full_refresh: bool = False) -> None:
         with stages.stage("Packages of dbt"):
             elementary = packages.resolve()
         with stages.stage("Source -> bronze"):
-            _load(endpoint)
+            business_day = _load(endpoint)
         with stages.stage("Bronze -> silver -> gold, and tests"):
             _build(full_refresh, elementary)
+        if elementary:
+            with stages.stage("Elementary's watch"):
+                _watch(business_day)
         with stages.stage("Summary"):
-            _summary()
+            _summary(elementary)
         print("\nTime per stage")
         for name, seconds in stages.seconds.items():
             print(f"  {name:<40}{seconds:7.1f} s")
         print(f"  {'All':<40}{sum(stages.seconds.values()):7.1f} s")
 
 
-def _load(endpoint: Background | None) -> None:
-    from ingestion import demo_source
+def _load(endpoint: Background | None) -> date | None:
+    """Land what changed; returns the demo's business day, None of another source, whose day is today."""
+    from ingestion import demo_data, demo_source
     from ingestion.load import load
     from ingestion.source import CONTRACTS
 
+    business_day = None
     if not os.environ.get(SOURCE_URL):
         state = demo_source.up()
+        business_day = demo_data.day_after(state.day)
         os.environ[SOURCE_URL] = demo_source.Server().url
         os.environ.setdefault(COMPARE_KEYS, "true")
         print(f"  the demo source (day {state.day}, {state.invoices:,} invoices); set {SOURCE_URL} for your own")
@@ -109,6 +117,7 @@ def _load(endpoint: Background | None) -> None:
         from ingestion.bronze import LocalBronze
 
         LocalBronze(lakehouse_home() / "bronze").register([contract.name for contract in CONTRACTS])
+    return business_day
 
 
 def _build(full_refresh: bool, elementary: bool) -> None:
@@ -131,6 +140,13 @@ def _build(full_refresh: bool, elementary: bool) -> None:
         failed = [r.node.name for r in result.result.results if r.status in ("error", "fail")]
         raise IngestionError(f"dbt build failed at {', '.join(failed[:10])}; its log is {_dbt_folder() / 'logs' / 'dbt.log'}")
     marker.write_text(seeds)
+
+
+def _watch(business_day: date | None) -> None:
+    from observability.watch import end_of, watch
+
+    warned = watch(end_of(business_day) if business_day else None)
+    print(f"  {len(warned)} warnings" + (f": {', '.join(warned)}" if warned else ""))
 
 
 def _dbt_folder() -> Path:
@@ -158,7 +174,7 @@ def _missing_tables(elementary: bool) -> set[str]:
     return set().union(*wanted.values())
 
 
-def _summary() -> None:
+def _summary(elementary: bool) -> None:
     catalog = warehouse.catalog()
 
     def table(layer: str, name: str) -> str:
@@ -197,6 +213,8 @@ def _summary() -> None:
     if warehouse.target() == "local":
         print('          make shell, then: python -m local_databricks sql "select * from gold.fct_invoices limit 10"')
         print(f"          files under {lakehouse_home()}")
+    if elementary:
+        print("  Seen:   make report writes Elementary's report and the page of runs; make alerts sends what is new")
     print(f"  Docs:   make docs writes {_dbt_folder() / 'target' / 'static_index.html'}")
 
 

@@ -4,7 +4,8 @@
     {%- if custom_alias_name -%}
         {{ custom_alias_name | trim }}
     {%- elif node.resource_type == "model" and node.package_name == "invoices_countries" -%}
-        {{ node.name | replace("silver_", "", 1) if node.name.startswith("silver_") else node.name }}
+        {%- set layer, _, rest = node.name.partition("_") -%}
+        {{ rest if layer in ("silver", "observability") else node.name }}
     {%- else -%}
         {{ node.name }}
     {%- endif -%}

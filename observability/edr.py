@@ -1,0 +1,60 @@
+"""Elementary's command line `edr`, as a library over this repository's profile and packages.
+
+`edr` is a dbt project of its own inside the Python package elementary-data, which would run `dbt deps` at its first use and
+write beside itself. Here it takes the packages that `local_databricks.packages` has resolved, and keeps its files in the
+lakehouse's state folder.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ingestion.settings import REPOSITORY, IngestionError, lakehouse_home
+from local_databricks.packages import Resolved
+
+PACKAGES = REPOSITORY / "dbt_packages"
+
+
+class ElementaryIsOff(IngestionError):
+    """The package hub was out of reach, so that stand-ins take the place of Elementary's dbt package."""
+
+
+def folder() -> Path:
+    """Where edr keeps its files."""
+    return lakehouse_home() / "dbt" / "edr"
+
+
+def refuse_stand_ins() -> None:
+    """Raise ElementaryIsOff where dbt_packages/ holds stand-ins."""
+    found = Resolved.read(PACKAGES)
+    if found and found.source == "stand-ins":
+        raise ElementaryIsOff(
+            "Elementary is off, because the dbt package hub could not be reached: nothing is watched, no alerts are sent, no"
+            " report is made; ask it again by `python -m local_databricks.packages --retry`."
+        )
+
+
+def configured(**options: Any) -> Any:
+    """edr's configuration for the target that DBT_TARGET names; `options` are those of `elementary.config.config.Config`.
+
+    Sets this process's environment so that edr's own dbt project neither shares files with ours nor asks the package hub.
+    Raises ElementaryIsOff where the packages are stand-ins.
+    """
+    refuse_stand_ins()
+    os.environ |= {
+        "DBT_PACKAGES_FOLDER": str(PACKAGES),
+        "DBT_TARGET_PATH": str(folder() / "target"),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    from elementary.config.config import Config
+
+    return Config(
+        config_dir=str(folder()),  # and not ~/.edr
+        profiles_dir=str(REPOSITORY),
+        profile_target=os.environ.get("DBT_TARGET") or "local",
+        target_path=str(folder()),
+        run_dbt_deps_if_needed=False,
+        quiet_logs=True,
+        **options,
+    )

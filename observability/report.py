@@ -1,0 +1,38 @@
+"""Elementary's report and the page of runs, two HTML files that need no network."""
+
+import tempfile
+from pathlib import Path
+
+from ingestion.settings import IngestionError
+from observability import run_page
+from observability.edr import configured
+
+DAYS = 30
+
+
+def write(folder: Path) -> list[Path]:
+    """Write elementary.html and runs.html into `folder`; returns them.
+
+    Raises ElementaryIsOff without Elementary, and IngestionError where its tables cannot be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_elementary(folder / "elementary.html"), run_page.write(run_page.read(), folder / "runs.html")]
+
+
+def _elementary(path: Path) -> Path:
+    config = configured()
+    from elementary.monitor.data_monitoring.report.data_monitoring_report import DataMonitoringReport
+
+    with tempfile.TemporaryDirectory(dir=path.parent) as temporary:  # so that readers see the old report or the new one
+        draft = Path(temporary) / path.name
+        report = DataMonitoringReport(config, tracking=None)
+        success, _ = report.generate_report(
+            days_back=DAYS,
+            file_path=str(draft),
+            should_open_browser=False,
+            exclude_elementary_models=True,
+            project_name="Invoices & Countries",
+        )
+        if not success:
+            raise IngestionError("Elementary's report could not be made; see the log above.")
+        return draft.replace(path)

@@ -1,0 +1,56 @@
+"""What Elementary looks at once a day's data is there: the selector `watch`; its own tables are made if they are missing."""
+
+import contextlib
+import json
+from datetime import UTC, datetime, time, timedelta
+
+from ingestion import warehouse
+from ingestion.settings import REPOSITORY, IngestionError, lakehouse_home
+from observability.edr import refuse_stand_ins
+
+#: Written when Elementary's tables are made; its models change with its version only.
+VERSION_TABLE = "metadata"
+
+
+def tables_are_missing() -> bool:
+    """Whether the warehouse lacks Elementary's own tables. Raises WarehouseError where it cannot be asked."""
+    with contextlib.closing(warehouse.connect()) as connection, connection.cursor() as cursor:
+        cursor.tables(catalog_name=warehouse.catalog(), schema_name=warehouse.schema("elementary"), table_name=VERSION_TABLE)
+        return not cursor.fetchall()
+
+
+def watch(as_of: datetime | None = None) -> list[str]:
+    """Run the selector `watch`; returns the names of the tests that warn or fail.
+
+    as_of: when "now" is for the anomaly tests; the demo's calendar is not today's. Its own folder for dbt's files, because
+    another variable makes dbt parse the whole project anew. Raises ElementaryIsOff without Elementary, and IngestionError
+    where dbt stops or a test of severity error fails.
+    """
+    from dbt.cli.main import dbtRunner
+
+    refuse_stand_ins()
+    paths = ["--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY)]
+    if tables_are_missing():
+        _checked(dbtRunner().invoke(["run", "--select", "package:elementary", *paths]))
+    command = ["build", "--selector", "watch", *paths]
+    if as_of:
+        target = lakehouse_home() / "dbt" / "watch"
+        command += ["--vars", json.dumps({"custom_run_started_at": as_of.isoformat()}), "--target-path", str(target)]
+    result = dbtRunner().invoke(command)
+    _checked(result)
+    return [each.node.name for each in result.result.results if each.status == "warn"]
+
+
+def _checked(result) -> None:
+    if result.exception:
+        raise IngestionError(f"dbt stopped: {' '.join(str(result.exception).split())[:500]}")
+    if not result.success:
+        failed = [r.node.name for r in result.result.results if r.status in ("error", "fail")]
+        raise IngestionError(
+            f"watching failed at {', '.join(failed[:10])}; its log is {lakehouse_home() / 'dbt' / 'logs' / 'dbt.log'}"
+        )
+
+
+def end_of(day) -> datetime:
+    """Half past midnight (UTC) after a business day: all of it is there."""
+    return datetime.combine(day + timedelta(days=1), time(0, 30), UTC)
