@@ -11,7 +11,7 @@
         {{ var("schema_prefix") ~ (own or target.schema) }}
     {%- elif env_var("DATABRICKS_ENVIRONMENT", "") == "production" -%}
         {{ own or target.schema }}
-    {%- elif target.schema | lower in ["bronze", "silver", "gold", "elementary"] -%}
+    {%- elif target.schema | lower in ["bronze", "silver", "gold", "observability", "elementary"] -%}
         {{ exceptions.raise_compiler_error(
             "DATABRICKS_SCHEMA is '" ~ target.schema ~ "', a production schema: set it to a name of your own, such as dev_yourname."
         ) }}

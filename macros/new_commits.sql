@@ -3,13 +3,14 @@
     the table where it is the newest. One statement a table, and one more for a table that has changed. -#}
 {% macro new_commits() -%}
     {%- set known = {} -%}
-    {%- if execute and is_incremental() -%}
+    {%- set is_run = execute and flags.WHICH in ("build", "run") -%} {#- not where the docs are made, say -#}
+    {%- if is_run and is_incremental() -%}
         {%- for row in run_query("select unique_id, max(version) as version from " ~ this ~ " group by unique_id") -%}
             {%- do known.update({row[0]: row[1] | int}) -%}
         {%- endfor -%}
     {%- endif -%}
     {%- set rows = [] -%}
-    {%- if execute -%}
+    {%- if is_run -%}
         {%- for node in graph.nodes.values()
             if node.package_name == project_name and node.resource_type in ("model", "seed", "snapshot")
             and node.config.enabled and node.config.materialized not in ("view", "ephemeral") -%}
@@ -29,7 +30,7 @@
                         {%- do metrics.update(given) -%}
                         {%- do rows.append([
                             node.unique_id, row["version"] | int, row["timestamp"], row["operation"],
-                            metrics.get("numOutputRows"),
+                            metrics.get("numOutputRows", metrics.get("num_output_rows", metrics.get("num_added_rows"))),
                             metrics.get("numOutputBytes", metrics.get("numTargetBytesAdded")),
                             size if loop.first else none,
                         ]) -%}

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+import tenacity
 
 from ingestion.settings import IngestionError
 from observability.edr import configured
@@ -136,7 +137,7 @@ def routed_monitor(config: Any, routes: Sequence[Route], suppression_hours: int)
             for route, alert in alerts:
                 members = list(getattr(alert, "alerts", [alert]))
                 try:
-                    deliver(route, edr._add_elementary_attribution(self.alert_message_builder.build(alert=alert)), members)
+                    delivered(route, edr._add_elementary_attribution(self.alert_message_builder.build(alert=alert)), members)
                 except (MessagingIntegrationError, requests.RequestException) as error:
                     why = str(error).replace(route.url, "its address")[:300]  # the address is a secret
                     self.sent.failures.append(f"{route.channel} did not take an alert: {why}")
@@ -155,8 +156,9 @@ def _summary(alert: Any) -> str:
     return alert.data.format_alert().summary
 
 
-def deliver(route: Route, body: Any, alerts: Iterable[Any]) -> None:
-    """Post one message. Raises MessagingIntegrationError or requests.RequestException where it was not taken."""
+@tenacity.retry(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_exponential(1, max=8), reraise=True)
+def delivered(route: Route, body: Any, alerts: Iterable[Any]) -> None:
+    """Post one message, in three tries. Raises MessagingIntegrationError or requests.RequestException if it was not taken."""
     from elementary.messages.messaging_integrations.slack_webhook import SlackWebhookMessagingIntegration
     from elementary.messages.messaging_integrations.teams_webhook import TeamsWebhookMessagingIntegration
 
@@ -189,4 +191,8 @@ def webhook_alert(alert: Any) -> dict[str, Any]:
         "tags": list(alert.tags),
         "detected_at": alert.detected_at_utc.isoformat() if alert.detected_at_utc else None,
     }
-    return {name: value for name, value in facts.items() if value not in (None, [])}
+    return {
+        name: " ".join(value.split()) if isinstance(value, str) else value
+        for name, value in facts.items()
+        if value not in (None, [])
+    }

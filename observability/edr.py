@@ -5,6 +5,7 @@ write beside itself. Here it takes the packages that `local_databricks.packages`
 lakehouse's state folder.
 """
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,19 @@ def configured(**options: Any) -> Any:
     }
     from elementary.config.config import Config
 
+    # each of its statements would be told
+    log = logging.getLogger("elementary")
+    log.propagate = False
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())
+        log.handlers[0].setLevel(logging.WARNING)
     return Config(
         config_dir=str(folder()),  # and not ~/.edr
         profiles_dir=str(REPOSITORY),
         profile_target=os.environ.get("DBT_TARGET") or "local",
         target_path=str(folder()),
         run_dbt_deps_if_needed=False,
+        env="prod" if os.environ.get("DATABRICKS_ENVIRONMENT") == "production" else "dev",
         quiet_logs=True,
         **options,
     )

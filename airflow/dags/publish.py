@@ -1,7 +1,8 @@
-"""Airflow DAG `publish`: what readers see is brought up to date once gold is: the Power BI model, the dbt docs site."""
+"""Airflow DAG `publish`: what readers see is brought up to date once gold is: Power BI, the dbt docs, Elementary's report."""
 
 from airflow.sdk import DAG
 
+from invoices_countries import elementary
 from invoices_countries.dbt import dbt_docs
 from invoices_countries.defaults import dag_arguments
 from invoices_countries.settings import GOLD, Settings
@@ -10,6 +11,8 @@ settings = Settings.read()
 
 with DAG("publish", schedule=[GOLD], tags=["invoices", "bi"], **dag_arguments(settings, __doc__)):
     dbt_docs(settings)
+    if elementary.is_on():
+        elementary.elementary_report(settings)
     if settings.power_bi:
         from invoices_countries.power_bi import refresh_power_bi
 

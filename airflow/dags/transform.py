@@ -1,7 +1,10 @@
-"""Airflow DAG `transform`: bronze becomes tested silver and gold, a task a dbt node, as soon as bronze has something new."""
+"""Airflow DAG `transform`: bronze becomes tested silver and gold, a task a dbt node, as soon as bronze has something new; and
+Elementary looks whether all of it is as usual, and tells whom it concerns.
+"""
 
 from airflow.sdk import DAG, Param, task
 
+from invoices_countries import elementary
 from invoices_countries.dbt import dbt_tasks
 from invoices_countries.defaults import dag_arguments
 from invoices_countries.settings import BRONZE, GOLD, Settings
@@ -20,4 +23,8 @@ with DAG(
     def gold_is_ready() -> None:
         """Tell readers; reached only where every model and test of the run is well."""
 
-    dbt_tasks(settings) >> gold_is_ready()
+    built = dbt_tasks(settings)
+    built >> gold_is_ready()
+    if elementary.is_on():
+        # beside gold_is_ready, so that readers need not wait for it
+        elementary.elementary_tables(settings) >> built >> elementary.watch(settings) >> elementary.data_alerts(settings)

@@ -1,7 +1,7 @@
 -- Models whose newest run took far longer than usual: beyond 3.5 by the modified z-score of Iglewicz and Hoaglin (as in
 -- country_revenue_anomalies) over the runs of the last 30 days, and at least twice the median and half a minute more.
 -- Elementary's own anomaly test has no smallest number of runs to learn from (0.25.1 ignores min_training_set_size).
-{{ config(enabled=elementary_is_on(), severity="warn", tags=["watch"], meta={"owner": "Data platform"}) }}
+{{ config(enabled=elementary_is_on(), severity="warn", tags=["watch"], meta={"owner": "data-platform@example.com"}) }}
 
 with
 

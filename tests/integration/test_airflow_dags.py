@@ -6,7 +6,7 @@ import os
 import pytest
 
 from ingestion.source import CONTRACTS
-from invoices_countries.dbt import left_over_tests
+from invoices_countries.dbt import is_watched, left_over_tests
 from tests.conftest import ROOT, python
 from tests.fixtures_dbt import NOWHERE, parsed  # noqa: F401
 
@@ -84,7 +84,7 @@ def test_the_dbt_tasks_are_the_manifests_nodes(dags, manifest):
     built = {
         name
         for name, node in manifest["nodes"].items()
-        if node["package_name"] == PACKAGE and node["resource_type"] in ("model", "seed", "snapshot")
+        if node["package_name"] == PACKAGE and node["resource_type"] in ("model", "seed", "snapshot") and not is_watched(node)
     }
     fresh = {name for name, source in manifest["sources"].items() if source["package_name"] == PACKAGE}
     tasks = {task["node"]: task_id for task_id, task in dags["transform"]["tasks"].items() if task["node"]}
@@ -92,7 +92,14 @@ def test_the_dbt_tasks_are_the_manifests_nodes(dags, manifest):
     assert tasks["model.invoices_countries.fct_invoices"] == "dbt.fct_invoices"
     assert {f"dbt.freshness_of_bronze_{contract.name}" for contract in CONTRACTS} <= set(tasks.values())
     others = {task_id for task_id, task in dags["transform"]["tasks"].items() if not task["node"]}
-    assert others == {"dbt.tests_of_several_models", "gold_is_ready"}
+    # the last three only with Elementary's dbt package, which the hub has and its stand-in has not
+    watching = {"elementary_tables", "watch", "data_alerts"} if elementary_is_on(manifest) else set()
+    assert others == {"dbt.tests_of_several_models", "gold_is_ready"} | watching
+    assert ("elementary_report" in dags["publish"]["tasks"]) is elementary_is_on(manifest)
+
+
+def elementary_is_on(manifest: dict) -> bool:
+    return any(name.startswith("model.elementary.") for name in manifest["nodes"])
 
 
 def test_every_data_test_is_run_by_one_of_the_tasks(manifest):
@@ -115,8 +122,13 @@ def test_every_data_test_is_run_by_one_of_the_tasks(manifest):
         return selector.get_selected(SelectionCriteria.selection_criteria_from_dict("", dct))
 
     nodes = {name: node for name, node in manifest["nodes"].items() if node["package_name"] == PACKAGE}
-    run = [selected(n["fqn"]) for n in nodes.values() if n["resource_type"] in ("model", "seed", "snapshot")]
-    tests = {name: node["name"] for name, node in nodes.items() if node["resource_type"] == "test"}
+    watched = {name for name, node in nodes.items() if is_watched(node)}  # by a task of their own
+    run = [
+        selected(n["fqn"]) - watched
+        for name, n in nodes.items()
+        if n["resource_type"] in ("model", "seed", "snapshot") and name not in watched
+    ]
+    tests = {name: node["name"] for name, node in nodes.items() if node["resource_type"] == "test" and name not in watched}
     assert len(tests) > 50
     assert {tests[name] for name in tests.keys() - set().union(*run)} == set(left_over_tests(manifest))
     assert set().union(*run) <= tests.keys()
@@ -128,12 +140,16 @@ def test_the_edges_are_the_manifests_edges(dags, manifest):
     for unique_id, task_id in task_of.items():
         node = manifest["nodes"].get(unique_id) or manifest["sources"][unique_id]
         parents = {task_of[parent] for parent in node.get("depends_on", {}).get("nodes", []) if parent in task_of}
-        assert set(tasks[task_id]["upstream"]) == parents, task_id
+        before = {"elementary_tables"} if elementary_is_on(manifest) and not parents else set()
+        assert set(tasks[task_id]["upstream"]) == parents | before, task_id
     tested = set().union(*left_over_tests(manifest).values())
     assert set(tasks["dbt.tests_of_several_models"]["upstream"]) == {task_of[each] for each in tested}
-    # readers are told only after everything
-    waited_for = {parent for name, task in tasks.items() if name != "gold_is_ready" for parent in task["upstream"]}
-    assert set(tasks["gold_is_ready"]["upstream"]) == set(tasks) - {"gold_is_ready"} - waited_for
+    # readers are told only after everything, and Elementary looks then
+    built = {name for name in tasks if name.startswith("dbt.")}
+    last = built - {parent for name in built for parent in tasks[name]["upstream"]}
+    assert set(tasks["gold_is_ready"]["upstream"]) == last
+    if elementary_is_on(manifest):
+        assert set(tasks["watch"]["upstream"]) == last and tasks["data_alerts"]["upstream"] == ["watch"]
 
 
 @pytest.mark.parametrize(

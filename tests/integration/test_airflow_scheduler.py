@@ -138,7 +138,9 @@ def test_a_source_that_is_down_for_two_tries_and_a_bad_row(airflow, webhook):
     loaded = airflow.returned("ingest", run, "load_bronze")
     assert loaded["already there"]["invoices"] > INVOICES / 2 and 0 < loaded["landed"]["invoices"] < INVOICES / 2
     told = webhook.of(run)
-    assert [each["event"] for each in told] in (["retry"], ["retry", "recovery"]), told  # one for all tries; the end comes later
+    assert [each["event"] for each in told] in (["retry"], ["retry", "recovery"]), (
+        told
+    )  # one for all tries; the end comes later
 
     run = airflow.new_run("transform", known)
     assert airflow.finished("transform", run) == "success"

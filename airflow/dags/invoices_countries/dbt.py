@@ -24,6 +24,8 @@ from cosmos.operators.local import DbtDocsLocalOperator, DbtRunOperationLocalOpe
 from invoices_countries.settings import DBT_RESULTS, LOADERS, REPOSITORY, Settings, SettingsError, warehouse_environment
 
 PACKAGE = "invoices_countries"
+#: The tests of the selector `watch`, which no model's task runs.
+WATCHED = ("tag:elementary-tests", "tag:watch")
 #: Airflow's pool that bounds how many dbt tasks are in the warehouse at a time, whatever DAG they belong to.
 POOL = "dbt"
 
@@ -102,16 +104,16 @@ def dbt_tasks(settings: Settings) -> TaskGroup:
         ),
         render_config=RenderConfig(
             load_method=LoadMode.DBT_MANIFEST,
-            # Elementary's models change with its version only, unit tests test code and not data, exposures are read.
+            # Elementary and what it watches have tasks of their own, unit tests test code and not data, exposures are read.
             select=[f"package:{PACKAGE}"],
-            exclude=["resource_type:unit_test", "resource_type:exposure"],
+            exclude=["resource_type:unit_test", "resource_type:exposure", *WATCHED, "path:models/observability"],
             test_behavior=TestBehavior.BUILD,
             source_rendering_behavior=SourceRenderingBehavior.WITH_TESTS_OR_FRESHNESS,
             normalize_task_id=_task_id,
             normalize_task_display_name=_task_id,
             emit_datasets=False,  # the DAG's last task tells that gold is ready, once all of it is
         ),
-        operator_args={**dbt_arguments(settings), "full_refresh": "{{ params.full_refresh }}"},
+        operator_args={**dbt_arguments(settings), "full_refresh": "{{ params.full_refresh }}", "exclude": " ".join(WATCHED)},
     )
     manifest = json.loads(manifest_path().read_text())
     if names := left_over_tests(manifest):
@@ -148,11 +150,16 @@ def left_over_tests(manifest: dict) -> dict[str, set[str]]:
 
     found = {}
     for name, node in manifest["nodes"].items():
-        if node["resource_type"] == "test" and node["package_name"] == PACKAGE:
+        if node["resource_type"] == "test" and node["package_name"] == PACKAGE and not is_watched(node):
             tested = parents[name]
             if not any(each in parents and tested - {each} <= before(each) for each in tested):
                 found[node["name"]] = tested
     return found
+
+
+def is_watched(node: dict) -> bool:
+    """Whether the selector `watch` has this node of the manifest."""
+    return node["fqn"][1] == "observability" or any(f"tag:{tag}" in WATCHED for tag in node["tags"])
 
 
 def dbt_docs(settings: Settings) -> DbtDocsOperator:

@@ -515,12 +515,12 @@ def _webhook(route: Route, notice: Notice) -> Callable[[], Any]:
 
 
 def _post(route: Route, payload: Mapping[str, Any]) -> Callable[[], Any]:
-    url, headers = _address(connection(route.connection))
+    url, headers = webhook_address(connection(route.connection))
     # A redirect would carry the notice to somewhere that nobody configured.
     return lambda: _accepted(requests.post(url, json=payload, headers=headers, timeout=10, allow_redirects=False))
 
 
-def _address(found: Connection) -> tuple[str, dict[str, str]]:
+def webhook_address(found: Connection) -> tuple[str, dict[str, str]]:
     """Where a webhook is, and the headers it wants: the password as a whole address, else schema, host and port."""
     url = found.password or ""
     if "://" in url:

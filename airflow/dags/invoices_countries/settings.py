@@ -45,8 +45,10 @@ class Settings:
     target: `local` or `databricks`. loader: what lands bronze. ingest_schedule: cron, or null for by hand only; timezone:
     of that cron. source: settings of the dlt load (ingestion/load.py) by their names without SOURCES__SQL_DATABASE__.
     loader_options: what the operator of another loader needs (loaders.py). power_bi: group_id and dataset_id to refresh.
-    docs: the folder of the dbt docs site as a URL (file://, abfss://, …); the state folder's `docs` by default.
-    notices: whom to tell what (notices.py). health: max_age_minutes, how old bronze and gold may be for the health check
+    docs, reports: the folders of the dbt docs site and of Elementary's report as URLs (file://, abfss://, …); by default the
+    state folder's `docs` and `reports`. report_url: where readers open that report, for links in alerts. data_alerts: whom
+    Elementary tells (elementary.py). notices: whom to tell what (notices.py).
+    health: max_age_minutes, how old bronze and gold may be for the health check
     (airflow/plugins/invoices_health.py). deadline_minutes: after which a run of `transform` that has not ended is told.
     retries: of each task, with a delay that doubles from retry_seconds.
     """
@@ -59,6 +61,9 @@ class Settings:
     loader_options: dict[str, Any] = field(default_factory=dict)
     power_bi: dict[str, Any] = field(default_factory=dict)
     docs: str = ""
+    reports: str = ""
+    report_url: str = ""
+    data_alerts: list[dict[str, Any]] = field(default_factory=list)
     notices: list[dict[str, Any]] = field(default_factory=list)
     health: dict[str, Any] = field(default_factory=dict)
     deadline_minutes: int = 120
