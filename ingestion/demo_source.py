@@ -288,6 +288,15 @@ def up(invoices: int | None = None, seed: int | None = None, server: Server | No
     return state
 
 
+def state(server: Server | None = None) -> State | None:
+    """What the source holds, None where it is not running or empty."""
+    server = server or Server()
+    if not server.process():
+        return None
+    with contextlib.closing(server.connect()) as connection, connection.cursor() as cursor:
+        return _state(cursor)
+
+
 def next_day(server: Server | None = None, incident: str | None = None) -> dict[str, int]:
     """Change the source as one more business day would, and return the number of rows per kind of change.
 

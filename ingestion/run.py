@@ -1,8 +1,7 @@
 """The whole job: `python -m ingestion.run` (what `make run` calls) takes the source to tested gold and tells what came of it.
 
 Stages: dbt's packages, the local endpoint, the source, the load into bronze, `dbt build` of silver and gold with their
-tests, what Elementary watches, the summary. Each can be killed and the job run again: loads repeat rows that silver drops,
-tables change by commits.
+tests, the summary. Each can be killed and the job run again: loads repeat rows that silver drops, tables change by commits.
 Without SOURCES__SQL_DATABASE__CREDENTIALS the source is the embedded demo (`ingestion.demo_source`); with
 DBT_TARGET=databricks nothing local is started, and the same stages run against the workspace.
 """
@@ -15,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 
 from ingestion import warehouse
@@ -62,10 +60,10 @@ class Background:
             raise self._error
 
 
-def run(full_refresh: bool = False) -> None:
+def run(full_refresh: bool = False, brief: bool = False) -> None:
     """Run the job; prints its progress and summary.
 
-    full_refresh: rebuild silver and gold from all of bronze. Raises IngestionError or LocalDatabricksError, one sentence
+    full_refresh: rebuild silver and gold from all of bronze. brief: print the stages, and no more than errors within. Raises IngestionError or LocalDatabricksError, one sentence
     each, where a stage cannot be done, and IngestionError where a model or test of dbt failed.
     """
     from ingestion.load import run_lock
@@ -80,12 +78,11 @@ def run(full_refresh: bool = False) -> None:
         with stages.stage("Packages of dbt"):
             elementary = packages.resolve()
         with stages.stage("Source -> bronze"):
-            business_day = _load(endpoint)
+            _load(endpoint)
         with stages.stage("Bronze -> silver -> gold, and tests"):
-            _build(full_refresh, elementary)
-        if elementary:
-            with stages.stage("Elementary's watch"):
-                _watch(business_day)
+            _build(full_refresh, elementary, brief)
+        if brief:
+            return
         with stages.stage("Summary"):
             _summary(elementary)
         print("\nTime per stage")
@@ -94,16 +91,13 @@ def run(full_refresh: bool = False) -> None:
         print(f"  {'All':<40}{sum(stages.seconds.values()):7.1f} s")
 
 
-def _load(endpoint: Background | None) -> date | None:
-    """Land what changed; returns the demo's business day, None of another source, whose day is today."""
-    from ingestion import demo_data, demo_source
+def _load(endpoint: Background | None) -> None:
+    from ingestion import demo_source
     from ingestion.load import load
     from ingestion.source import CONTRACTS
 
-    business_day = None
     if not os.environ.get(SOURCE_URL):
         state = demo_source.up()
-        business_day = demo_data.day_after(state.day)
         os.environ[SOURCE_URL] = demo_source.Server().url
         os.environ.setdefault(COMPARE_KEYS, "true")
         print(f"  the demo source (day {state.day}, {state.invoices:,} invoices); set {SOURCE_URL} for your own")
@@ -117,14 +111,13 @@ def _load(endpoint: Background | None) -> date | None:
         from ingestion.bronze import LocalBronze
 
         LocalBronze(lakehouse_home() / "bronze").register([contract.name for contract in CONTRACTS])
-    return business_day
 
 
-def _build(full_refresh: bool, elementary: bool) -> None:
+def _build(full_refresh: bool, elementary: bool, quiet: bool) -> None:
     """dbt build in this process, so that killing the job kills it too."""
     from dbt.cli.main import dbtRunner
 
-    command = ["build", "--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY)]
+    command = ["--quiet"] * quiet + ["build", "--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY)]
     command += ["--full-refresh"] * full_refresh
     missing = _missing_tables(elementary)
     command += ["--selector", "pipeline_with_elementary" if "dbt_run_results" in missing else "pipeline"]
@@ -140,13 +133,6 @@ def _build(full_refresh: bool, elementary: bool) -> None:
         failed = [r.node.name for r in result.result.results if r.status in ("error", "fail")]
         raise IngestionError(f"dbt build failed at {', '.join(failed[:10])}; its log is {_dbt_folder() / 'logs' / 'dbt.log'}")
     marker.write_text(seeds)
-
-
-def _watch(business_day: date | None) -> None:
-    from observability.watch import end_of, watch
-
-    warned = watch(end_of(business_day) if business_day else None)
-    print(f"  {len(warned)} warnings" + (f": {', '.join(warned)}" if warned else ""))
 
 
 def _dbt_folder() -> Path:
@@ -214,7 +200,7 @@ def _summary(elementary: bool) -> None:
         print('          make shell, then: python -m local_databricks sql "select * from gold.fct_invoices limit 10"')
         print(f"          files under {lakehouse_home()}")
     if elementary:
-        print("  Seen:   make report writes Elementary's report and the page of runs; make alerts sends what is new")
+        print("  Watch:  make watch looks for what is unusual, make alerts tells it, make report shows it")
     print(f"  Docs:   make docs writes {_dbt_folder() / 'target' / 'static_index.html'}")
 
 

@@ -14,14 +14,17 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("watch", help="run Elementary's anomaly tests, and record what each model took and wrote")
     commands.add_parser("alerts", help="send new alerts to the routes of the variable DATA_ALERTS")
+    commands.add_parser("demo-incident", help="let faults happen at a demo source of its own, and show who finds them")
     report = commands.add_parser("report", help="make Elementary's report and the page of runs")
     report.add_argument("--folder", type=Path, default=None, help="where to (default: reports in the lakehouse's folder)")
     options = parser.parse_args(arguments)
     try:
         if options.command == "watch":
-            from observability.watch import watch
+            from observability.watch import demo_day, end_of, watch
 
-            watch()
+            day = demo_day()
+            warned = watch(end_of(day) if day else None)
+            print(f"Unusual: {', '.join(warned) or 'nothing'}")
         elif options.command == "alerts":
             from observability.alerts import routes_of_environment, send
 
@@ -29,6 +32,11 @@ def main(arguments: list[str] | None = None) -> int:
             print(sent.described())
             if sent.failures:
                 raise IngestionError("; ".join(sent.failures))
+        elif options.command == "demo-incident":
+            from observability.incidents import demonstrate
+
+            _, page = demonstrate()
+            print(f"Report: {page}")
         else:
             from observability.report import write
 

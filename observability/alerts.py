@@ -102,12 +102,11 @@ def send(routes: Sequence[Route], days_back: int = 2, report_url: str | None = N
     less than a day, so that what is still wrong tomorrow is told again. An alert that no channel took stays new.
     Raises ElementaryIsOff without Elementary, and IngestionError where its tables cannot be read.
     """
-    monitor = routed_monitor(
-        configured(group_alerts_threshold=ONE_MESSAGE_FROM, report_url=report_url), routes, suppression_hours
-    )
-    if not monitor.run_alerts(days_back=days_back):
-        raise IngestionError("Elementary's alerts could not be read; see the log above.")
-    return monitor.sent
+    with configured(group_alerts_threshold=ONE_MESSAGE_FROM, report_url=report_url) as config:
+        monitor = routed_monitor(config, routes, suppression_hours)
+        if not monitor.run_alerts(days_back=days_back):
+            raise IngestionError("Elementary's alerts could not be read; see the log above.")
+        return monitor.sent
 
 
 def routed_monitor(config: Any, routes: Sequence[Route], suppression_hours: int) -> Any:

@@ -5,8 +5,10 @@ write beside itself. Here it takes the packages that `local_databricks.packages`
 lakehouse's state folder.
 """
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,34 +37,42 @@ def refuse_stand_ins() -> None:
         )
 
 
-def configured(**options: Any) -> Any:
-    """edr's configuration for the target that DBT_TARGET names; `options` are those of `elementary.config.config.Config`.
+@contextlib.contextmanager
+def configured(**options: Any) -> Iterator[Any]:
+    """Within the block: edr's configuration for the target that DBT_TARGET names; `options` are those of edr's `Config`.
 
-    Sets this process's environment so that edr's own dbt project neither shares files with ours nor asks the package hub.
-    Raises ElementaryIsOff where the packages are stand-ins.
+    This process's environment is such that edr's own dbt project neither shares files with ours nor asks the package hub;
+    afterwards it is as it was. Raises ElementaryIsOff where the packages are stand-ins.
     """
     refuse_stand_ins()
-    os.environ |= {
+    variables = {
         "DBT_PACKAGES_FOLDER": str(PACKAGES),
         "DBT_TARGET_PATH": str(folder() / "target"),
+        "DBT_LOG_PATH": str(folder()),  # which Config sets too
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DO_NOT_TRACK": "1",
     }
-    from elementary.config.config import Config
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        from elementary.config.config import Config
 
-    # each of its statements would be told
-    log = logging.getLogger("elementary")
-    log.propagate = False
-    if not log.handlers:
-        log.addHandler(logging.StreamHandler())
-        log.handlers[0].setLevel(logging.WARNING)
-    return Config(
-        config_dir=str(folder()),  # and not ~/.edr
-        profiles_dir=str(REPOSITORY),
-        profile_target=os.environ.get("DBT_TARGET") or "local",
-        target_path=str(folder()),
-        run_dbt_deps_if_needed=False,
-        env="prod" if os.environ.get("DATABRICKS_ENVIRONMENT") == "production" else "dev",
-        quiet_logs=True,
-        **options,
-    )
+        # each of its statements would be told
+        log = logging.getLogger("elementary")
+        log.propagate = False
+        if not log.handlers:
+            log.addHandler(logging.StreamHandler())
+            log.handlers[0].setLevel(logging.WARNING)
+        yield Config(
+            config_dir=str(folder()),  # and not ~/.edr
+            profiles_dir=str(REPOSITORY),
+            profile_target=os.environ.get("DBT_TARGET") or "local",
+            target_path=str(folder()),
+            run_dbt_deps_if_needed=False,
+            env="prod" if os.environ.get("DATABRICKS_ENVIRONMENT") == "production" else "dev",
+            quiet_logs=True,
+            **options,
+        )
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)

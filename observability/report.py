@@ -27,10 +27,10 @@ def write(folder: Path) -> list[Path]:
 
 
 def _elementary(path: Path) -> Path:
-    config = configured()
-    from elementary.monitor.data_monitoring.report.data_monitoring_report import DataMonitoringReport
+    # a folder of its own first, so that readers see the old report or the new one
+    with configured() as config, tempfile.TemporaryDirectory(dir=path.parent) as temporary:
+        from elementary.monitor.data_monitoring.report.data_monitoring_report import DataMonitoringReport
 
-    with tempfile.TemporaryDirectory(dir=path.parent) as temporary:  # so that readers see the old report or the new one
         draft = Path(temporary) / path.name
         report = DataMonitoringReport(config, tracking=None)
         success, _ = report.generate_report(

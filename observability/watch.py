@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from datetime import UTC, datetime, time, timedelta
+import os
+from datetime import UTC, date, datetime, time, timedelta
 
 from ingestion import warehouse
 from ingestion.settings import REPOSITORY, IngestionError, lakehouse_home
@@ -19,10 +20,22 @@ def tables_are_missing() -> bool:
         return not cursor.fetchall()
 
 
-def watch(as_of: datetime | None = None) -> list[str]:
-    """Run the selector `watch`; returns the names of the tests that warn or fail.
+def demo_day() -> date | None:
+    """The demo source's business day, where it is the source, or None: then the day is today."""
+    from ingestion import demo_data, demo_source
+    from ingestion.run import SOURCE_URL
 
-    as_of: when "now" is for the anomaly tests; the demo's calendar is not today's. Its own folder for dbt's files, because
+    server = demo_source.Server()
+    if warehouse.target() != "local" or os.environ.get(SOURCE_URL) not in (None, "", server.url):
+        return None
+    state = demo_source.state(server)
+    return state and demo_data.day_after(state.day)
+
+
+def watch(as_of: datetime | None = None, quiet: bool = False) -> list[str]:
+    """Run the selector `watch`; returns the names of the tests that warn.
+
+    as_of: when "now" is for the anomaly tests, where that is not the clock's; with a folder of its own for dbt's files, because
     another variable makes dbt parse the whole project anew. Raises ElementaryIsOff without Elementary, and IngestionError
     where dbt stops or a test of severity error fails.
     """
@@ -32,7 +45,7 @@ def watch(as_of: datetime | None = None) -> list[str]:
     paths = ["--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY)]
     if tables_are_missing():
         _checked(dbtRunner().invoke(["run", "--select", "package:elementary", *paths]))
-    command = ["build", "--selector", "watch", *paths]
+    command = ["--quiet"] * quiet + ["build", "--selector", "watch", *paths]
     if as_of:
         target = lakehouse_home() / "dbt" / "watch"
         command += ["--vars", json.dumps({"custom_run_started_at": as_of.isoformat()}), "--target-path", str(target)]
@@ -51,6 +64,6 @@ def _checked(result) -> None:
         )
 
 
-def end_of(day) -> datetime:
+def end_of(day: date) -> datetime:
     """Half past midnight (UTC) after a business day: all of it is there."""
     return datetime.combine(day + timedelta(days=1), time(0, 30), UTC)
