@@ -1,4 +1,4 @@
-"""How often Elementary's watch alarms while nothing is wrong: `python -m benchmarks.false_alarms [--days 60] [--invoices 200000]`.
+"""How often Elementary's watch alarms while nothing is wrong: `python -m benchmarks.false_alarms [--days 60]`.
 
 Ordinary business days of the demo source, weekends and months' ends among them, one after the other: each is loaded, built and
 watched. Prints each day's alarms, and the number of all.

@@ -63,8 +63,9 @@ class Background:
 def run(full_refresh: bool = False, brief: bool = False) -> None:
     """Run the job; prints its progress and summary.
 
-    full_refresh: rebuild silver and gold from all of bronze. brief: print the stages, and no more than errors within. Raises IngestionError or LocalDatabricksError, one sentence
-    each, where a stage cannot be done, and IngestionError where a model or test of dbt failed.
+    full_refresh: rebuild silver and gold from all of bronze. brief: of dbt print errors only, and no summary. Raises
+    IngestionError or LocalDatabricksError, one sentence each, where a stage cannot be done, and IngestionError where a model
+    or test of dbt failed.
     """
     from ingestion.load import run_lock
 

@@ -236,6 +236,8 @@ def _owner(manifest: dict, node: dict) -> dict[str, str] | None:
 
 
 def _connect(target: str):
+    from airflow.sdk.configuration import conf
+
     def connect(context: Any, operator: Any) -> None:
         # not operator_args' env, which Airflow would render, store and show
         operator.env = {
@@ -243,6 +245,10 @@ def _connect(target: str):
             "DBT_TARGET_PATH": "target",  # in the folder of its own that Cosmos gives to each task
             "DBT_LOG_PATH": "logs",
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+            # by which Elementary knows the run, and links to it
+            "AIRFLOW_URL": conf.get("api", "base_url", fallback="").rstrip("/"),
+            "JOB_ID": context["dag"].dag_id,
+            "JOB_RUN_ID": context["run_id"],
         }
 
     return connect
