@@ -1,8 +1,8 @@
 """`make demo-incident`: faults of a source, each found by Elementary or a test, and told; and that ordinary days tell nothing.
 
-In a lakehouse of its own, LAKEHOUSE_HOME/incidents, with the demo source: a first load, an ordinary day, and then one fault after
-the other (ingestion.demo_source.INCIDENTS), each followed by a load, dbt's build, what Elementary watches, and its alerts, which
-a receiver on loopback takes.
+In a lakehouse of its own, LAKEHOUSE_HOME/incidents, with the demo source: a first load, an ordinary day, and then one fault
+after the other (ingestion.demo_source.INCIDENTS), each followed by a load, dbt's build, what Elementary watches, and its
+alerts, which a receiver on loopback takes.
 """
 
 import contextlib

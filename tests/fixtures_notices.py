@@ -56,22 +56,28 @@ class Receivers:
     received: list[tuple[str, Any]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     broken: dict[str, int] = field(default_factory=dict)
+    checks: dict[str, Callable[[Any], list[str]]] = field(default_factory=lambda: dict(NOTICES))
 
     @property
     def base(self) -> str:
         return f"http://127.0.0.1:{self.http.server_port}"
 
+    def addresses(self) -> dict[str, str]:
+        """The secret addresses of slack, teams and webhook."""
+        teams = f"{self.base}/workflows/7/triggers/manual/paths/invoke?api-version=2016-06-01&sig={self.secret}"
+        return {"slack": f"{self.base}/services/T0/B0/{self.secret}", "teams": teams, "webhook": f"{self.base}/hook"}
+
     def connections(self) -> dict[str, str]:
         """The environment variables by which Airflow knows the four connections."""
-        teams = f"{self.base}/workflows/7/triggers/manual/paths/invoke?api-version=2016-06-01&sig={self.secret}"
+        addresses = self.addresses()
         return {
             f"AIRFLOW_CONN_INVOICES_{name.upper()}": json.dumps(value)
             for name, value in {
-                "slack": {"conn_type": "slackwebhook", "password": f"{self.base}/services/T0/B0/{self.secret}"},
-                "teams": {"conn_type": "http", "password": teams},
+                "slack": {"conn_type": "slackwebhook", "password": addresses["slack"]},
+                "teams": {"conn_type": "http", "password": addresses["teams"]},
                 "webhook": {
                     "conn_type": "http",
-                    "password": f"{self.base}/hook",
+                    "password": addresses["webhook"],
                     "extra": {"headers": {"Authorization": f"Bearer {self.secret}"}},
                 },
                 "smtp": {
@@ -108,10 +114,24 @@ def slack_problems(body: Any) -> list[str]:
     if not isinstance(body.get("text"), str) or not isinstance(blocks, list) or not 1 <= len(blocks) <= 50:
         return ["text, and 1 to 50 blocks"]
     problems = [] if not _unescaped(body["text"]) else [f"unescaped: {body['text']}"]
-    for block in blocks:
-        kind, text = block.get("type"), block.get("text") or {}
-        kinds = {"header": ("plain_text", 150), "section": ("mrkdwn", 3000)}
-        if kind not in kinds or text.get("type") != kinds[kind][0] or not 1 <= len(text.get("text", "")) <= kinds[kind][1]:
+    return problems + [problem for block in blocks for problem in _block_problems(block)]
+
+
+def slack_alert_problems(body: Any) -> list[str]:
+    """The same of Elementary's messages, which have blocks in an attachment (with a colour) too, and no text of their own."""
+    parts = [body.get("blocks") or [], *(each.get("blocks") or [] for each in body.get("attachments") or [])]
+    blocks = [block for part in parts for block in part if block.get("type") != "divider"]
+    if not blocks or max(map(len, parts)) > 50:
+        return ["1 to 50 blocks"]
+    return [problem for block in blocks for problem in _block_problems(block)]
+
+
+def _block_problems(block: Any) -> list[str]:
+    kind, most = block.get("type"), {"header": ("plain_text", 150), "section": ("mrkdwn", 3000)}
+    texts = [block.get("text")] if "text" in block else block.get("fields") or [{}]
+    problems = [] if len(texts) <= 10 else ["more than 10 fields"]
+    for text in texts:
+        if kind not in most or text.get("type") != most[kind][0] or not 1 <= len(text.get("text", "")) <= most[kind][1]:
             problems.append(f"block {kind} of {len(text.get('text', ''))} characters")
         elif kind == "section" and _unescaped(text["text"]):
             problems.append(f"unescaped: {text['text']}")
@@ -169,6 +189,74 @@ def teams_problems(body: Any) -> list[str]:
     return problems + ([f"{size} bytes"] if size > 28 * 1024 else [])
 
 
+def teams_alert_problems(body: Any) -> list[str]:
+    """The same of Elementary's cards, of containers with blocks of text and lists of facts."""
+    text = {"type": "string", "minLength": 1}
+    text_block = {"required": ["type", "text"], "properties": {"type": {"const": "TextBlock"}, "text": text}}
+    facts = {"items": {"required": ["title", "value"], "properties": {"title": text, "value": text}}, "minItems": 1}
+    fact_set = {"required": ["type", "facts"], "properties": {"type": {"const": "FactSet"}, "facts": facts}}
+    items = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/element"}}
+    container = {"required": ["type", "items"], "properties": {"type": {"const": "Container"}, "items": items}}
+    card = {
+        "required": ["type", "version", "body"],
+        "properties": {"type": {"const": "AdaptiveCard"}, "version": {"enum": ["1.4", "1.5"]}, "body": items},
+    }
+    attachment = {
+        "required": ["contentType", "content"],
+        "properties": {"contentType": {"const": "application/vnd.microsoft.card.adaptive"}, "content": card},
+    }
+    schema = {
+        "$defs": {"element": {"anyOf": [text_block, fact_set, container]}},
+        "type": "object",
+        "required": ["type", "attachments"],
+        "properties": {
+            "type": {"const": "message"},
+            "attachments": {"type": "array", "minItems": 1, "maxItems": 1, "items": attachment},
+        },
+    }
+    return [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(body)]
+
+
+#: What a receiver of the generic webhook may rely on, of an alert of Elementary.
+ALERT_SCHEMA = {
+    "type": "object",
+    "required": ["event", "alerts"],
+    "additionalProperties": False,
+    "properties": {
+        "event": {"const": "data_alert"},
+        "alerts": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["id", "summary", "status", "kind", "model", "detected_at"],
+                "additionalProperties": False,
+                "properties": {
+                    **{name: {"type": "string", "minLength": 1} for name in ("id", "summary", "model", "test", "column", "why")},
+                    "status": {"enum": ["warn", "fail", "error", "runtime error"]},
+                    "kind": {"enum": ["test", "model", "snapshot", "source"]},
+                    **{name: {"type": "array", "items": {"type": "string"}} for name in ("owners", "tags")},
+                    "detected_at": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d.*\+00:00$"},
+                },
+            },
+        },
+    },
+}
+
+
+def webhook_alert_problems(body: Any) -> list[str]:
+    return [error.message for error in jsonschema.Draft202012Validator(ALERT_SCHEMA).iter_errors(body)]
+
+
+def webhook_problems(body: Any) -> list[str]:
+    return [error.message for error in jsonschema.Draft202012Validator(WEBHOOK_SCHEMA).iter_errors(body)]
+
+
+#: What each channel checks: of notices, and of Elementary's alerts.
+NOTICES = {"slack": slack_problems, "teams": teams_problems, "webhook": webhook_problems}
+ALERTS = {"slack": slack_alert_problems, "teams": teams_alert_problems, "webhook": webhook_alert_problems}
+
+
 class _Http(BaseHTTPRequestHandler):
     receivers: Receivers
 
@@ -185,11 +273,7 @@ class _Http(BaseHTTPRequestHandler):
             self.receivers.violations.append(f"{channel}: {self.path} with {self.headers['Content-Type']}")
             return self._answer(403)
         body = json.loads(raw)
-        schema = jsonschema.Draft202012Validator(WEBHOOK_SCHEMA)
-        problems = {"slack": slack_problems, "teams": teams_problems}.get(
-            channel, lambda each: [error.message for error in schema.iter_errors(each)]
-        )(body)
-        self._answer(self.receivers.take(channel, body, problems))
+        self._answer(self.receivers.take(channel, body, self.receivers.checks[channel](body)))
 
     def _answer(self, status: int) -> None:
         text = {200: b"ok", 403: b"invalid_token"}.get(status, b"") if status != 204 else b""

@@ -222,7 +222,7 @@ def test_every_channel_is_reached_and_gets_the_whole_notice(notices, receivers):
     ],
 )
 def test_a_webhook_s_address_is_its_password_or_its_host(notices, fields, address):
-    assert notices._address(notices.Connection(conn_id="x", conn_type="http", **fields)) == (address, {})
+    assert notices.webhook_address(notices.Connection(conn_id="x", conn_type="http", **fields)) == (address, {})
 
 
 @pytest.mark.parametrize("state", ["success", "failed"])
