@@ -1,8 +1,10 @@
 """Fixtures that the whole suite shares: a lakehouse of its own, with a running endpoint, far from the developer's."""
 
 import atexit
+import contextlib
 import functools
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -28,10 +30,32 @@ def pytest_configure() -> None:
     os.environ["AIRFLOW_HOME"] = home.name
 
 
+#: Files of minutes that share nothing with the others, as a worker's share of the suite. All others share the session's
+#: endpoints and are the share REST. One worker takes REST, which has most tests, the other these, one after the other.
+SHARES = {"test_run.py": "run", "test_airflow_scheduler.py": "scheduler"}
+REST = "rest"
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two workers for the whole suite; none, and so no time to start them, for a part of it."""
+    option = config.option
+    places = {(config.invocation_params.dir / name).resolve() for name in config.args}
+    is_whole = places <= {ROOT, ROOT / "tests"} and not (option.keyword or option.markexpr or option.lf)
+    return 2 if is_whole else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(SHARES.get(item.path.name, REST)))
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of loopback on which nobody listens, and which the kernel gives to nobody before the caller listens on it."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)  # Linux and macOS hand out by themselves what is above
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def run(*command: str, env: dict[str, str] | None = None, timeout: float = 300, **options) -> subprocess.CompletedProcess:
