@@ -171,9 +171,13 @@ class Airflow:
         with contextlib.suppress(psutil.Error):
             processes += processes[0].children(recursive=True)
         self._process.terminate()
-        for process in psutil.wait_procs(processes, timeout=25)[1]:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+        try:
+            self._process.wait(40)  # it ends after its parts; not to be awaited is the endpoint, which is a child of it too
+        except subprocess.TimeoutExpired:
+            for process in processes:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            self._process.wait()
         self._process = None
 
 
