@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +48,21 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.xdist_group(SHARES.get(item.path.name, REST)))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop what workers left running: one that is interrupted has but seconds to end what its fixtures have started."""
+    if config.option.dist == "no" or hasattr(config, "workerinput"):
+        return
+    folder, left = f"{config._tmp_path_factory.getbasetemp()}{os.sep}", []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(folder in text for text in (*process.cmdline(), process.environ().get("LAKEHOUSE_HOME", ""))):
+                process.terminate()
+                left.append(process)
+    for process in psutil.wait_procs(left, timeout=10)[1]:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 def free_port() -> int:
