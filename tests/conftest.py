@@ -31,8 +31,8 @@ def pytest_configure() -> None:
     os.environ["AIRFLOW_HOME"] = home.name
 
 
-#: Files of minutes that share nothing with the others, as a worker's share of the suite. All others share the session's
-#: endpoints and are the share REST. One worker takes REST, which has most tests, the other these, one after the other.
+#: Files of minutes that share nothing with the others, each a share of the suite. All others share the session's endpoints and
+#: are the share REST. The largest is begun first: one worker has REST, the other make run and then the scheduler.
 SHARES = {"test_run.py": "run", "test_airflow_scheduler.py": "scheduler"}
 REST = "rest"
 
@@ -45,9 +45,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 2 if is_whole else 0
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(SHARES.get(item.path.name, REST)))
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Hands out whole shares; xdist's own --dist loadgroup groups nothing under pytest 9.2, and does not say so."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByShare(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return SHARES.get(nodeid.partition("::")[0].rpartition("/")[2], REST)
+
+    return ByShare(config, log)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
