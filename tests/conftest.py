@@ -41,7 +41,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two workers for the whole suite; none, and so no time to start them, for a part of it."""
     option = config.option
     places = {(config.invocation_params.dir / name).resolve() for name in config.args}
-    is_whole = places <= {ROOT, ROOT / "tests"} and not (option.keyword or option.markexpr or option.lf)
+    is_whole = places <= {ROOT, ROOT / "tests"} and not (option.keyword or option.markexpr or config.getoption("lf", False))
     return 2 if is_whole else 0
 
 
