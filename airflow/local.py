@@ -137,7 +137,9 @@ def prepare() -> None:
 
 def migrate() -> None:
     """Bring Airflow's database to this version, and have the pools that the tasks name."""
-    for command in (["db", "migrate"], *(["pools", "set", name, str(n), about] for name, (n, about) in POOLS.items())):
+    pools = Path(os.environ["AIRFLOW_HOME"]) / "pools.json"
+    pools.write_text(json.dumps({name: {"slots": n, "description": about} for name, (n, about) in POOLS.items()}))
+    for command in (["db", "migrate"], ["pools", "import", str(pools)]):
         done = subprocess.run([sys.executable, "-m", "airflow", *command], capture_output=True, text=True)
         if done.returncode:
             raise LocalDatabricksError(f"`airflow {' '.join(command[:2])}` failed: {done.stderr.strip()[-500:]}")

@@ -230,6 +230,7 @@ class Server:
         """Run a PostgreSQL program; return None, or the last line of what it said when it failed."""
         identity = {}
         if self.account:
+            self._open_path(self.data)  # again: a parent may be closed since, as pytest closes its own whenever it starts
             identity = {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": []}
         # A file, not a pipe: the server inherits it, and a pipe would keep this process waiting for ever.
         with tempfile.TemporaryFile() as output:

@@ -9,10 +9,13 @@ A ladder; the first rung that holds fills dbt_packages/:
    Elementary off. One notice says so. The hub is asked again after an hour, or at once with --retry.
 
 dbt itself would try an unreachable hub for minutes; here it is known within three seconds. A folder is always put in
-place whole, by a rename, so that a killed run leaves the old packages or the new ones.
+place whole, by a rename, so that a killed run leaves the old packages or the new ones. Runs that want to fill it at once do
+so one after the other, and a folder that holds the right stand-ins stays as it is: another run's dbt may be reading it.
 """
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +25,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +64,9 @@ class Resolved:
             return None
 
     def write(self, folder: Path) -> None:
-        (folder / MARKER).write_text(json.dumps(self.__dict__))
+        draft = folder / f"{MARKER}.{os.getpid()}"
+        draft.write_text(json.dumps(self.__dict__))
+        draft.replace(folder / MARKER)  # whole at any time, for who reads it now
 
 
 def resolve(root: Path = ROOT, retry: bool = False) -> bool:
@@ -78,32 +84,54 @@ def resolve(root: Path = ROOT, retry: bool = False) -> bool:
     found = Resolved.read(target)
     if found and found.source == "packages" and found.identity == locked:
         return True
-    cached = cache_home() / "dbt_packages" / locked
     hub = (os.environ.get("DBT_PACKAGE_HUB_URL") or DEFAULT_HUB).rstrip("/") + "/"
     try:
-        if not cached.is_dir():
-            stand_ins = Resolved("stand-ins", _hash_of_folder(STAND_INS), hub, time.time())
-            is_current = found and (found.source, found.identity, found.hub) == ("stand-ins", stand_ins.identity, hub)
-            if is_current and not retry and time.time() - found.tried_at < RETRY_SECONDS:
-                return False
-            problem = "" if _is_reachable(hub) else "cannot be reached"
-            if not problem:
-                print(f"dbt packages: downloading from {hub}", flush=True)
-                problem = _download(root, hub, cached)
-            if problem:
-                _put_in_place(STAND_INS, target, stand_ins)
-                print(
-                    f"dbt packages: {hub} {problem}, so this repository's stand-ins take their place: everything is"
-                    " built and tested, but Elementary (run history, anomaly tests, its report) is off. The hub is"
-                    " asked again in an hour, or now by `python -m local_databricks.packages --retry`.",
-                    flush=True,
-                )
-                return False
-        _put_in_place(cached, target, Resolved("packages", locked))
-        print("dbt packages: installed as package-lock.yml says", flush=True)
-        return True
+        with _alone(root):
+            return _fill(root, target, locked, hub, retry)
     except OSError as error:
         raise LocalDatabricksError(f"dbt_packages could not be written: {error}.") from error
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Wait until no other process fills the folder below this root; the system frees the lock when a process dies."""
+    locks = cache_home() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with (locks / f"dbt_packages-{_hash(os.fsencode(root.resolve()))}").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _fill(root: Path, target: Path, locked: str, hub: str, retry: bool) -> bool:
+    """The ladder, for one process at a time; returns what `resolve` returns."""
+    found = Resolved.read(target)  # anew: another process may just have filled it
+    if found and found.source == "packages" and found.identity == locked:
+        return True
+    cached = cache_home() / "dbt_packages" / locked
+    if not cached.is_dir():
+        stand_ins = Resolved("stand-ins", _hash_of_folder(STAND_INS), hub, time.time())
+        has_stand_ins = found and (found.source, found.identity) == ("stand-ins", stand_ins.identity)
+        if has_stand_ins and found.hub == hub and not retry and time.time() - found.tried_at < RETRY_SECONDS:
+            return False
+        problem = "" if _is_reachable(hub) else "cannot be reached"
+        if not problem:
+            print(f"dbt packages: downloading from {hub}", flush=True)
+            problem = _download(root, hub, cached)
+        if problem:
+            if has_stand_ins:
+                stand_ins.write(target)
+            else:
+                _put_in_place(STAND_INS, target, stand_ins)
+            print(
+                f"dbt packages: {hub} {problem}, so this repository's stand-ins take their place: everything is"
+                " built and tested, but Elementary (run history, anomaly tests, its report) is off. The hub is"
+                " asked again in an hour, or now by `python -m local_databricks.packages --retry`.",
+                flush=True,
+            )
+            return False
+    _put_in_place(cached, target, Resolved("packages", locked))
+    print("dbt packages: installed as package-lock.yml says", flush=True)
+    return True
 
 
 def _hash(content: bytes) -> str:

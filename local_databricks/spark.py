@@ -123,7 +123,11 @@ def delta_jars(java: Path, say: Callable[[str], None]) -> list[Path]:
                     f"Delta Lake's jars ({group}:{artifact}:{version}) could not be downloaded from Maven Central"
                     f" ({' '.join(reason)[:300]}); check the network or proxy, then run again."
                 )
-            (draft / "jars").replace(folder)
+            try:
+                (draft / "jars").replace(folder)
+            except OSError:
+                if not folder.is_dir():  # else another endpoint was quicker, with the same jars
+                    raise
         except subprocess.TimeoutExpired:
             raise LocalDatabricksError("Downloading Delta Lake's jars took over 15 minutes; run again.") from None
         except OSError as error:

@@ -1,8 +1,10 @@
 """Fixtures that the whole suite shares: a lakehouse of its own, with a running endpoint, far from the developer's."""
 
 import atexit
+import contextlib
 import functools
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,10 +31,53 @@ def pytest_configure() -> None:
     os.environ["AIRFLOW_HOME"] = home.name
 
 
+#: Files of minutes that share nothing with the others, each a share of the suite. All others share the session's endpoints and
+#: are the share REST. The largest is begun first: one worker has REST, the other make run and then the scheduler.
+SHARES = {"test_run.py": "run", "test_airflow_scheduler.py": "scheduler"}
+REST = "rest"
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two workers for the whole suite; none, and so no time to start them, for a part of it."""
+    option = config.option
+    places = {(config.invocation_params.dir / name).resolve() for name in config.args}
+    is_whole = places <= {ROOT, ROOT / "tests"} and not (option.keyword or option.markexpr or config.getoption("lf", False))
+    return 2 if is_whole else 0
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Hands out whole shares; xdist's own --dist loadgroup groups nothing under pytest 9.2, and does not say so."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByShare(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return SHARES.get(nodeid.partition("::")[0].rpartition("/")[2], REST)
+
+    return ByShare(config, log)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop what workers left running: one that is interrupted has but seconds to end what its fixtures have started."""
+    if config.option.dist == "no" or hasattr(config, "workerinput"):
+        return
+    folder, left = f"{config._tmp_path_factory.getbasetemp()}{os.sep}", []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(folder in text for text in (*process.cmdline(), process.environ().get("LAKEHOUSE_HOME", ""))):
+                process.terminate()
+                left.append(process)
+    for process in psutil.wait_procs(left, timeout=10)[1]:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of loopback on which nobody listens, and which the kernel gives to nobody before the caller listens on it."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)  # Linux and macOS hand out by themselves what is above
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def run(*command: str, env: dict[str, str] | None = None, timeout: float = 300, **options) -> subprocess.CompletedProcess:

@@ -81,7 +81,7 @@ class Airflow:
                 [sys.executable, "airflow/local.py", "standalone"], cwd=self.clone, env=self.environment,
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
-        self.until(lambda: self._is_ready(), 180, "Airflow does not start")
+        self.until(lambda: self._is_ready(), 300, "Airflow does not start")
 
     def _is_ready(self) -> bool:
         assert self._process and self._process.poll() is None, self.log.read_text()[-3000:]
@@ -139,12 +139,12 @@ class Airflow:
         """What a task returned, or pushed under another key."""
         return self.get(f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/{key}?stringify=false")["value"]
 
-    def new_run(self, dag: str, known: set[str], seconds: float = 120) -> str:
+    def new_run(self, dag: str, known: set[str], seconds: float = 300) -> str:
         """The id of a run that was not known, once there is one."""
         self.until(lambda: set(self.runs(dag)) - known, seconds, f"no run of {dag} begins")
         return (set(self.runs(dag)) - known).pop()
 
-    def finished(self, dag: str, run: str, seconds: float = 600) -> str:
+    def finished(self, dag: str, run: str, seconds: float = 900) -> str:
         """The state of a run, once it has ended."""
         self.until(lambda: self.runs(dag)[run] in STATES, seconds, f"{dag} {run} does not end")
         return self.runs(dag)[run]
@@ -171,9 +171,13 @@ class Airflow:
         with contextlib.suppress(psutil.Error):
             processes += processes[0].children(recursive=True)
         self._process.terminate()
-        for process in psutil.wait_procs(processes, timeout=25)[1]:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+        try:
+            self._process.wait(40)  # it ends after its parts; not to be awaited is the endpoint, which is a child of it too
+        except subprocess.TimeoutExpired:
+            for process in processes:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            self._process.wait()
         self._process = None
 
 

@@ -447,7 +447,7 @@ def running_airflow(environment: dict[str, str]) -> Iterator[str]:
             process.wait()
 
 
-def until(condition: Callable[[], Any], seconds: float = 120, what: str | Callable[[], str] = "") -> Any:
+def until(condition: Callable[[], Any], seconds: float = 300, what: str | Callable[[], str] = "") -> Any:
     """Wait until `condition` gives something true, and give that; fails after `seconds`, telling `what` was awaited."""
     end = time.monotonic() + seconds
     while not (found := condition()):

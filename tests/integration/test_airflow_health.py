@@ -114,7 +114,7 @@ with DAG("lost", default_args=DEFAULTS, **ARGUMENTS):
 
     loses_its_worker()
 
-with DAG("slow", default_args=DEFAULTS, dagrun_timeout=timedelta(seconds=12), deadline=deadline_alert(0.05), **ARGUMENTS):
+with DAG("slow", default_args=DEFAULTS, dagrun_timeout=timedelta(seconds=20), deadline=deadline_alert(0.05), **ARGUMENTS):
 
     @task
     def sleeps():
@@ -251,11 +251,11 @@ def platform(tmp_path_factory: pytest.TempPathFactory, metrics: tuple[Metrics, s
                 except requests.ConnectionError:
                     return False
 
-            until(up, 120, "the API server answers")
+            until(up, 300, "the API server answers")
             session.headers["Authorization"] = (
                 f"Bearer {session.get(f'{address}/auth/token', timeout=30).json()['access_token']}"
             )
-            until(lambda: session.get(f"{address}/api/v2/dags/slow", timeout=30).ok, 120, "the DAGs are read")
+            until(lambda: session.get(f"{address}/api/v2/dags/slow", timeout=30).ok, 300, "the DAGs are read")
             yield Platform(address, receivers, metrics[0], environment, session)
         for dag_id, most in {"storm": 3, "flaky": 2, "killed": 1, "lost": 1, "slow": 2}.items():
             assert len(receivers.webhooks(dag_id)) <= most, f"{dag_id} told something twice, after its test"
@@ -400,7 +400,7 @@ def test_the_dashboard_asks_for_nothing_that_airflow_does_not_emit(platform, run
     def missing() -> set[str]:
         return used - platform.metrics.prometheus().keys() - ours.keys()
 
-    until(lambda: not missing(), 30, lambda: f"every metric of the dashboard arrives; {sorted(missing())} did not")
+    until(lambda: not missing(), 120, lambda: f"every metric of the dashboard arrives; {sorted(missing())} did not")
     assert len(used) >= 12
     emitted = platform.metrics.prometheus() | ours
     for expression in expressions:

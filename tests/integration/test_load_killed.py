@@ -94,7 +94,7 @@ def test_a_killed_load_loses_nothing(changed_since_a_load, home, monkeypatch, pl
 
     child = processes.Process(target=run_and_die, args=(settings(), place, after, calls))
     child.start()
-    child.join(60)
+    child.join(300)
     assert child.exitcode == -signal.SIGKILL
 
     load(register=False)
@@ -110,7 +110,7 @@ def test_a_killed_load_loses_nothing(changed_since_a_load, home, monkeypatch, pl
 
 def hold(environment: dict[str, str], ready, done) -> None:
     os.environ.update(environment)
-    with mock.patch("ingestion.load.sources.settings", side_effect=lambda: ready.set() or done.wait(60) and die()):
+    with mock.patch("ingestion.load.sources.settings", side_effect=lambda: ready.set() or done.wait(300) and die()):
         load(register=False)
 
 
@@ -119,10 +119,10 @@ def test_two_loads_at_once_do_not_double_the_rows_and_the_lock_dies_with_its_hol
     ready, done = processes.Event(), processes.Event()
     child = processes.Process(target=hold, args=(settings(), ready, done))
     child.start()
-    assert ready.wait(60)
+    assert ready.wait(300)
     with pytest.raises(IngestionError, match=f"another load is running: process {child.pid}, started at "):
         load(register=False)
     done.set()
-    child.join(60)
+    child.join(300)
     assert load(register=False).rows["invoices"] == 5
     assert len(bronze_rows(home)) == 5

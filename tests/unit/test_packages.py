@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,25 @@ def test_an_hour_later_the_hub_is_asked_again(project, package_hub):
     marker = project / "dbt_packages" / packages.MARKER
     marker.write_text(json.dumps(json.loads(marker.read_text()) | {"tried_at": 0}))
     assert packages.resolve(project) is True
+
+
+def test_an_hour_later_stand_ins_stay_in_place_where_the_hub_is_still_down(project, package_hub):
+    package_hub.is_up = False
+    packages.resolve(project)
+    folder = project / "dbt_packages"
+    marker, place, asked = folder / packages.MARKER, folder.stat().st_ino, len(package_hub.requests)
+    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"tried_at": 0}))
+    assert packages.resolve(project) is False and len(package_hub.requests) > asked
+    assert folder.stat().st_ino == place and has_stand_ins(project), "another run may be reading it"
+    asked = len(package_hub.requests)
+    assert packages.resolve(project) is False and len(package_hub.requests) == asked
+
+
+def test_many_who_fill_the_folder_at_once_do_not_meet(project, package_hub):
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(packages.resolve, [project] * 6))
+    assert has_packages(project) and not leftovers(project)
+    assert len([path for path in package_hub.requests if path == "/widgets.tar.gz"]) == 1
 
 
 def test_another_hub_is_asked_at_once(project, package_hub, monkeypatch):
