@@ -5,6 +5,7 @@ alert goes to each route whose filters take it, in Elementary's own message form
 """
 
 import dataclasses
+import html
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -162,12 +163,29 @@ def delivered(route: Route, body: Any, alerts: Iterable[Any]) -> None:
     from elementary.messages.messaging_integrations.teams_webhook import TeamsWebhookMessagingIntegration
 
     if route.channel == "slack":
+        _escape(body)
         SlackWebhookMessagingIntegration.from_url(route.url).send_message(None, body)
     elif route.channel == "teams":
         TeamsWebhookMessagingIntegration(route.url).send_message(None, body)
     else:
         message = {"event": "data_alert", "alerts": [webhook_alert(alert) for alert in alerts]}
         requests.post(route.url, json=message, headers=route.headers, timeout=30).raise_for_status()
+
+
+def _escape(part: Any) -> None:
+    """Escape what Slack's mrkdwn means something by, in place; edr 0.25.1 does not, so that a value could mention a channel.
+
+    https://docs.slack.dev/messaging/formatting-message-text#escaping; a header is plain text.
+    """
+    if isinstance(part, (list, tuple)):
+        for each in part:
+            _escape(each)
+    elif hasattr(part, "__dict__") and getattr(part, "type", "") != "header":
+        for name, value in vars(part).items():
+            if isinstance(value, str) and name in ("text", "code"):
+                setattr(part, name, html.escape(html.unescape(value), quote=False))  # three tries escape once
+            else:
+                _escape(value)
 
 
 #: Where the kinds of alerts tell what is wrong.

@@ -232,7 +232,7 @@ ALERT_SCHEMA = {
                 "required": ["id", "summary", "status", "kind", "model", "detected_at"],
                 "additionalProperties": False,
                 "properties": {
-                    **{name: {"type": "string", "minLength": 1} for name in ("id", "summary", "model", "test", "column", "why")},
+                    **{each: {"type": "string", "minLength": 1} for each in "id summary model test column why".split()},
                     "status": {"enum": ["warn", "fail", "error", "runtime error"]},
                     "kind": {"enum": ["test", "model", "snapshot", "source"]},
                     **{name: {"type": "array", "items": {"type": "string"}} for name in ("owners", "tags")},
