@@ -19,10 +19,10 @@ ifeq ($(DBT_TARGET),local)
 CONNECTED := $(PY) -m local_databricks up && eval "$$($(PY) -m local_databricks env)" &&
 endif
 
-.PHONY: help run next-day test up down status build metrics docs airflow dag-run lint shell clean reset setup
+.PHONY: help run next-day test up down status build metrics watch alerts report demo-incident docs airflow dag-run lint shell clean reset setup
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(INSTALLED) ## the whole job: source -> bronze -> silver -> gold -> tests -> summary
 	@$(PY) -m ingestion.run
@@ -50,6 +50,20 @@ build: $(INSTALLED) ## dbt build, ARGS="-s fct_invoices+" for some models
 metrics: $(INSTALLED) ## ask for metrics, ARGS="query --metrics revenue --group-by metric_time__month"
 	@$(PY) -m local_databricks.packages
 	@$(CONNECTED) $(PY) -m ingestion.metrics $(or $(ARGS),list metrics)
+
+watch: $(INSTALLED) ## look for what is unusual in a day's data, with Elementary
+	@$(PY) -m local_databricks.packages
+	@$(CONNECTED) $(PY) -m observability watch
+
+alerts: $(INSTALLED) ## send Elementary's new alerts to the routes of DATA_ALERTS
+	@$(CONNECTED) $(PY) -m observability alerts
+
+report: $(INSTALLED) ## make Elementary's report and the page of runs
+	@$(CONNECTED) $(PY) -m observability report
+
+demo-incident: $(INSTALLED) ## let faults happen at a demo source of its own, and show who finds them
+	@$(PY) -m local_databricks.packages
+	@$(PY) -m observability demo-incident
 
 docs: $(INSTALLED) ## make the dbt docs site as one file
 	@$(PY) -m local_databricks.packages

@@ -136,8 +136,11 @@ def routed_monitor(config: Any, routes: Sequence[Route], suppression_hours: int)
         def _send_alerts(self, alerts: list[tuple[Route, Any]]) -> None:
             for route, alert in alerts:
                 members = list(getattr(alert, "alerts", [alert]))
+                body = edr._add_elementary_attribution(self.alert_message_builder.build(alert=alert))
+                if route.channel == "slack":
+                    _escape(body)
                 try:
-                    delivered(route, edr._add_elementary_attribution(self.alert_message_builder.build(alert=alert)), members)
+                    delivered(route, body, members)
                 except (MessagingIntegrationError, requests.RequestException) as error:
                     why = str(error).replace(route.url, "its address")[:300]  # the address is a secret
                     self.sent.failures.append(f"{route.channel} did not take an alert: {why}")
@@ -163,7 +166,6 @@ def delivered(route: Route, body: Any, alerts: Iterable[Any]) -> None:
     from elementary.messages.messaging_integrations.teams_webhook import TeamsWebhookMessagingIntegration
 
     if route.channel == "slack":
-        _escape(body)
         SlackWebhookMessagingIntegration.from_url(route.url).send_message(None, body)
     elif route.channel == "teams":
         TeamsWebhookMessagingIntegration(route.url).send_message(None, body)
@@ -180,10 +182,10 @@ def _escape(part: Any) -> None:
     if isinstance(part, (list, tuple)):
         for each in part:
             _escape(each)
-    elif hasattr(part, "__dict__") and getattr(part, "type", "") != "header":
-        for name, value in vars(part).items():
+    elif hasattr(part, "__fields__") and getattr(part, "type", "") != "header":  # a block
+        for name, value in list(vars(part).items()):
             if isinstance(value, str) and name in ("text", "code"):
-                setattr(part, name, html.escape(html.unescape(value), quote=False))  # three tries escape once
+                setattr(part, name, html.escape(value, quote=False))
             else:
                 _escape(value)
 
