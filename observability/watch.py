@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 from datetime import UTC, date, datetime, time, timedelta
+from urllib.parse import unquote
 
 from ingestion import warehouse
 from ingestion.settings import REPOSITORY, IngestionError, lakehouse_home
@@ -25,8 +26,8 @@ def demo_day() -> date | None:
     from ingestion import demo_data, demo_source
     from ingestion.run import SOURCE_URL
 
-    server = demo_source.Server()
-    if warehouse.target() != "local" or os.environ.get(SOURCE_URL) not in (None, "", server.url):
+    server, url = demo_source.Server(), os.environ.get(SOURCE_URL)
+    if warehouse.target() != "local" or (url and str(server.socket_folder) not in unquote(url)):
         return None
     state = demo_source.state(server)
     return state and demo_data.day_after(state.day)
