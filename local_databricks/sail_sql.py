@@ -29,6 +29,10 @@ _EXPONENT = (
     "[UNSUPPORTED_FEATURE] A text with an exponent as a decimal is not known to be right on Sail; run it with ENGINE=spark."
 )
 
+_MAYBE_IN = "[UNSUPPORTED_FEATURE] IN (query) in a SELECT list where either side has a null: run it with ENGINE=spark."
+
+_LARGE = "[UNSUPPORTED_FEATURE] A double from 1e15 on as a decimal is not known to be right on Sail; run it with ENGINE=spark."
+
 
 class _Databricks(Databricks):
     """Databricks' dialect with doubled quotes in strings, which sqlglot takes for two strings."""
@@ -57,7 +61,8 @@ Count CountIf Sum Avg Min Max RowNumber Rank Lead Lag FirstValue LastValue Coale
 Concat Length Array ArraySize ArrayCompact ArrayContains Struct GenerateSeries AddMonths CurrentDate CurrentTimestamp Year
 Quarter Month WeekOfYear Extract TimestampTrunc TimeToStr TimeStrToTime StrToTime TsOrDsToDate TsOrDsAdd DateDiff Round Abs
 Ceil Floor JSONExtractScalar JSONPath JSONPathRoot JSONPathKey JSONFormat MD5 Stddev ArrayAgg Typeof PropertyEQ TimestampAdd
-Nvl2 StrToUnix GroupConcat
+Nvl2 StrToUnix GroupConcat RegexpSplit Bracket
+Quantile
 """.split()
 #: Functions that sqlglot has no name for, with the type that each gives where it is always the same.
 _ANONYMOUS = {"timestamp_seconds": "timestamp", "weekday": "int", "pmod": "", "range": "", "assert_true": "void"}
@@ -65,7 +70,7 @@ _ALLOWED = {*_SYNTAX, *_FUNCTIONS}
 
 #: Texts that both engines read as the same date or time, and those that Spark may read as one.
 _DATE_TEXTS = {
-    exp.DataType.Type.DATE: ("^ *[0-9]{4}-[0-9]{2}-[0-9]{2} *$", "^ *[+-]?[0-9]{4}"),
+    exp.DataType.Type.DATE: ("^ *[0-9]{4}-[0-9]{2}-[0-9]{2}([ T].*)?$", "^ *[+-]?[0-9]{4}"),
     **dict.fromkeys(
         (exp.DataType.Type.TIMESTAMP, exp.DataType.Type.TIMESTAMPTZ, exp.DataType.Type.TIMESTAMPLTZ),
         (
@@ -84,7 +89,7 @@ _RETURNS = {
     **dict.fromkeys((exp.Upper, exp.Lower, exp.Trim, exp.Concat, exp.ConcatWs, exp.Substring, exp.Replace,
                      exp.JSONExtractScalar, exp.TimeToStr, exp.JSONFormat,
                      exp.MD5, exp.SHA2, exp.Initcap, exp.Typeof), "string"),
-    **dict.fromkeys((exp.Stddev, exp.StddevSamp, exp.Variance, exp.Sqrt), "double"),
+    **dict.fromkeys((exp.Stddev, exp.StddevSamp, exp.Variance, exp.Sqrt, exp.Quantile), "double"),
     exp.CurrentDate: "date", exp.TsOrDsToDate: "date", exp.AddMonths: "date", exp.LastDay: "date",
     exp.CurrentTimestamp: "timestamp",
     exp.TimestampTrunc: "timestamp",
@@ -92,7 +97,8 @@ _RETURNS = {
 _RULED = (
     exp.Paren, exp.Neg, exp.Abs, exp.Max, exp.Min, exp.Filter, exp.Window, exp.AnyValue, exp.Distinct, exp.Lead, exp.Lag,
     exp.FirstValue, exp.LastValue, exp.Cast, exp.TryCast, exp.Sum, exp.Avg, exp.Coalesce, exp.Nullif, exp.Least, exp.Greatest,
-    exp.If, exp.Case, exp.Nvl2, exp.Connector, exp.Predicate, exp.Not,
+    exp.If, exp.Case, exp.Nvl2, exp.Connector, exp.Predicate, exp.Not, exp.Floor, exp.Ceil, exp.Bracket,
+    exp.Round,
 )  # fmt: skip
 
 
@@ -155,6 +161,15 @@ def _check(node: exp.Expression) -> None:
             raise refuse(f"The function {node.name}()")
     elif isinstance(node, exp.Dot) and not isinstance(node.this, (exp.Column, exp.Dot, exp.Identifier, exp.Paren, exp.Struct)):
         raise refuse(f"{node.sql(dialect='databricks')[:60]!r}")
+    elif isinstance(node, exp.Bracket):
+        [index] = node.expressions if len(node.expressions) == 1 else [None]
+        if not (isinstance(node.this, (exp.RegexpSplit, exp.Column)) and isinstance(index, exp.Literal) and index.is_int):
+            raise refuse(f"{node.sql(dialect='databricks')[:60]!r}")
+    elif isinstance(node, exp.RegexpSplit):  # by one character, since the engines' regular expressions are not the same
+        by = node.expression
+        single = isinstance(by, exp.Literal) and re.fullmatch(r"\[[^]^\\[]\]|[\w ,;:/@#%&=~_-]", by.this)
+        if not (single and isinstance(node.parent, exp.Bracket)) or node.args.get("limit"):
+            raise refuse(f"{node.sql(dialect='databricks')[:60]!r}")
     elif isinstance(node, exp.Order) and any(o.this.sql().upper() == "ALL" for o in node.expressions):
         raise refuse("ORDER BY ALL")
     elif name not in _ALLOWED:
@@ -280,6 +295,10 @@ class _Scope:
                 join.set("side", None)
                 join.set("kind", None)
         reads = [self.select.args.get("from_"), *joins, *(self.select.args.get("laterals") or [])]
+        return " ".join([f"{self._with()}SELECT {', '.join(projections)}", *(_text(part) for part in reads if part)])
+
+    def _with(self) -> str:
+        """WITH and the named queries that this SELECT sees."""
         inside = {id(self.select), *map(id, _parents(self.select))}
         named: list[exp.CTE] = []
         scope = self.select
@@ -290,8 +309,7 @@ class _Scope:
         for cte in named:
             if id(cte) not in self._named:
                 self._named[id(cte)] = _text(cte)
-        with_text = f"WITH {', '.join(self._named[id(cte)] for cte in named)} " if named else ""
-        return " ".join([f"{with_text}SELECT {', '.join(projections)}", *(_text(part) for part in reads if part)])
+        return f"WITH {', '.join(self._named[id(cte)] for cte in named)} " if named else ""
 
     def _expand_stars(self) -> None:
         """`* EXCEPT (…)`, which Sail does not parse, as the columns that it means."""
@@ -354,6 +372,23 @@ class _Scope:
             case exp.Avg():
                 d = _decimal(self.type(node.this))
                 return "decimal({},{})".format(*_bounded(d[0] + 4, d[1] + 4)) if d else "double"
+            case exp.Bracket() if isinstance(node.this, exp.RegexpSplit):
+                return "string"
+            case exp.Bracket():
+                kind = self.type(node.this)
+                if not kind.startswith("array<"):
+                    raise refuse(f"{node.sql('databricks')[:60]!r} of {kind}")
+                return kind[len("array<") : -1]
+            case exp.Round():
+                kind = self.type(node.this)
+                d, digits = _decimal(kind), int((node.args.get("decimals") or exp.Literal.number(0)).name)
+                return "decimal({},{})".format(min(d[0] - d[1] + 1 + digits, 38), digits) if d else kind
+            case exp.Floor() | exp.Ceil() if not node.args.get("decimals"):
+                kind = self.type(node.this)
+                if _family(kind) not in ("number", "void"):
+                    raise refuse(f"{node.sql('databricks')[:60]!r} of {kind}")
+                d = _decimal(kind)
+                return "bigint" if d is None else "decimal({},0)".format(d[0] - d[1] + 1 if d[1] else d[0])
             case exp.Coalesce():
                 return self._common([node.this, *node.expressions])
             case exp.Nullif():
@@ -388,7 +423,7 @@ class _Scope:
             pairs = [_as_decimal(kind) for kind in kinds]
             scale = max(s for _, s in pairs)
             return "decimal({},{})".format(*_bounded(max(p - s for p, s in pairs) + scale, scale))
-        if kinds <= {*_INTS, "double"}:
+        if kinds <= {*_INTS, "float", "double"}:
             return "double"
         raise refuse(f"Values of types {', '.join(sorted(kinds))} in one column")
 
@@ -497,6 +532,23 @@ class _Scope:
         total, count = f"CAST(SUM({text}) AS DECIMAL(38,{s - 3}))", f"CAST(NULLIF(COUNT({text}), 0) AS DECIMAL(19,0))"
         return parse_one(f"CAST({total} / {count} AS DECIMAL({p},{s}))", dialect="databricks")
 
+    def percentile(self, node: exp.Quantile) -> exp.Expression:
+        """percentile() as Spark computes it; Sail's weights of the two values in the middle have few digits."""
+        quantile = node.args["quantile"]
+        if isinstance(node.parent, (exp.Window, exp.Filter)) or isinstance(node.this, exp.Distinct):
+            raise refuse("percentile() over a window or with a filter")
+        if not (isinstance(quantile, exp.Literal) and quantile.is_number and 0 <= float(quantile.this) <= 1):
+            raise refuse(repr(node.sql("databricks")[:80]))
+        if (kind := self.type(node.this)) not in (*_INTS, "float", "double"):
+            raise refuse(f"percentile() of {kind}")
+        values = f"COLLECT_LIST(CAST({node.this.sql('spark')} AS DOUBLE))"
+        at = f"((SIZE({values}) - 1) * CAST('{quantile.this}' AS DOUBLE))"
+        low, high = (f"ELEMENT_AT(SORT_ARRAY({values}), CAST({side}({at}) AS INT) + 1)" for side in ("FLOOR", "CEIL"))
+        between = f"(CEIL({at}) - {at}) * {low} + ({at} - FLOOR({at})) * {high}"
+        return parse_one(
+            f"CASE WHEN SIZE({values}) = 0 THEN NULL WHEN {low} = {high} THEN {low} ELSE {between} END", dialect="databricks"
+        )
+
     @staticmethod
     def _outside(node: exp.Expression, change: Callable[[exp.Expression], exp.Expression]) -> exp.Expression:
         """Change not an aggregate itself but it with its FILTER and OVER."""
@@ -519,12 +571,40 @@ class _Scope:
 
     def compare(self, node: exp.Expression) -> exp.Expression:
         """A string beside another type: Spark casts the string; which way Sail goes is not known."""
+        if isinstance(node, exp.In) and node.args.get("query") and self._is_selected(node):
+            return self._is_among(node)
         others = node.expressions if isinstance(node, exp.In) else [node.args.get(k) for k in ("expression", "low", "high")]
         kinds = [self._maybe(n) for n in (node.this, *others) if n is not None and not isinstance(n, (exp.Null, exp.Query))]
         families = {_family(kind) for kind in kinds if kind}
         if len(families - {"void"}) > 1 and "text" in families:
             raise refuse(f"{node.sql('databricks')[:80]!r}, which compares a string with another type,")
         return node
+
+    def _is_selected(self, node: exp.Expression) -> bool:
+        """Whether an expression is part of what this SELECT gives, and not of a condition on its rows."""
+        while node.parent is not self.select:
+            node = node.parent
+        return node.arg_key == "expressions"
+
+    def _is_among(self, node: exp.In) -> exp.Expression:
+        """x IN (query) as a value, which Sail knows as a condition only.
+
+        Where SQL says null, Spark says true or false by what its optimizer made of what is around it: an error here.
+        """
+        query, value = node.args["query"].unnest(), node.this.sql("spark")
+        try:
+            [(_, found)] = self._analyze(f"{self._with()}SELECT * FROM ({_text(query)}) AS _in")
+        except Exception:  # it looks at the row outside, say
+            raise refuse(f"{node.sql('databricks')[:80]!r} in a SELECT list") from None
+        if found not in (*_INTS, "string", "date", "timestamp", "boolean") or self.type(node.this) != found:
+            raise refuse(f"{node.sql('databricks')[:80]!r} of {self.type(node.this)} and {found} in a SELECT list")
+        values = f"FROM (SELECT DISTINCT * FROM ({_text(query)})) AS _in(c)"
+        return parse_one(
+            f"CASE WHEN (SELECT COUNT(*) {values}) = 0 THEN FALSE"
+            f" WHEN ARRAY_CONTAINS((SELECT COLLECT_LIST(c) {values}), {value}) THEN TRUE"
+            f" WHEN {value} IS NULL OR (SELECT COUNT(*) - COUNT(c) {values}) > 0 THEN raise_error('{_MAYBE_IN}') ELSE FALSE END",
+            dialect="databricks",
+        )
 
     def _maybe(self, node: exp.Expression) -> str | None:
         try:
@@ -551,7 +631,7 @@ class _Scope:
                 if self._maybe(condition) not in (None, "boolean", "void"):
                     raise SqlError("DATATYPE_MISMATCH", f"{condition.sql('databricks')[:60]!r} is no condition.")
         if len(kinds) > 1:
-            if len({_family(kind) for kind in kinds}) > 1 or "float" in kinds:
+            if len({_family(kind) for kind in kinds}) > 1:
                 raise refuse(f"{node.sql('databricks')[:60]!r}, which mixes {', '.join(sorted(kinds))},")
             common = self._common(parts)
             for part in parts:
@@ -567,7 +647,9 @@ class _Scope:
                 number = int(digits) if re.fullmatch(r"-?\d+", digits) else None
                 kind = self.type(node.this)
                 d = _decimal(kind)
-                wrong = number is None or bool(d and number > d[1]) or (kind in ("float", "double") and number != 0)
+                wrong = number is None or bool(d and not 0 <= number <= d[1]) or (kind in ("float", "double") and number != 0)
+                if d and not wrong:  # Sail's has other digits before the point
+                    return _cast(node.copy(), self.type(node))
             case exp.Typeof():
                 wrong = self.type(node.this).startswith("interval")
             case exp.Window():
@@ -578,6 +660,8 @@ class _Scope:
                 wrong = (ranked and not node.args.get("order")) or (
                     by_range and any(isinstance(side, exp.Expression) for side in sides)
                 )
+            case exp.Bracket():
+                wrong = not self.type(node)
             case exp.Concat():
                 wrong = any(self._maybe(part) in ("float", "double") for part in node.expressions)
             case _:
@@ -620,6 +704,10 @@ class _Scope:
             raise SqlError("DATATYPE_MISMATCH", f"{source} cannot be cast to DATE.")
         text, kind = node.this.sql("spark"), node.to.sql("spark")
         plain = f"CAST({text} AS STRING)"
+        if source in ("float", "double") and target == exp.DataType.Type.DECIMAL:  # by its digits in Spark
+            plain, cast = f"CAST({text} AS DOUBLE)", "TRY_CAST" if isinstance(node, exp.TryCast) else "CAST"
+            known = f"CASE WHEN ABS({plain}) < CAST('1e15' AS DOUBLE) OR {text} IS NULL THEN CAST({plain} AS STRING)"
+            return parse_one(f"{cast}({known} ELSE raise_error('{_LARGE}') END AS {kind})", dialect="databricks")
         if source not in ("string", ""):
             return node
         if target in _DATE_TEXTS:
@@ -629,6 +717,8 @@ class _Scope:
             doubt, error = f"{plain} RLIKE '^ *[+-]?[0-9.]+[eE][+-]?[0-9]+ *$'", _EXPONENT
         else:
             return node
+        if target == exp.DataType.Type.DATE:  # Spark reads no further than the day
+            text = f"CASE WHEN {plain} RLIKE '{good}' THEN LEFT(LTRIM({plain}), 10) ELSE {text} END"
         cast = "TRY_CAST" if isinstance(node, exp.TryCast) else "CAST"
         guarded = f"CASE WHEN {doubt} THEN raise_error('{error}') ELSE {text} END"
         return parse_one(f"{cast}({guarded} AS {kind})", dialect="databricks")
@@ -680,6 +770,10 @@ class _Scope:
         at = order.expressions.index(node)
         order.set("expressions", [*order.expressions[:at], *ordered, *order.expressions[at + 1 :]])
         return node
+
+    def whole(self, node: exp.Expression) -> exp.Expression:
+        """floor and ceil in Spark's type: of a decimal without scale, Sail's has a digit more."""
+        return _cast(node.copy(), self.type(node))
 
     def integer(self, node: exp.Expression) -> exp.Expression:
         """A function that gives an INT in Spark and a BIGINT in Sail."""
@@ -765,13 +859,14 @@ def _family(kind: str) -> str:
 
 _BY_TYPE = {
     exp.Add: _Scope.add, exp.Sub: _Scope.add, exp.Mul: _Scope.add, exp.Div: _Scope.div, exp.Mod: _Scope.mod,
-    exp.Sum: _Scope.sum, exp.Avg: _Scope.avg, exp.Neg: _Scope.negate, exp.Abs: _Scope.negate,
+    exp.Quantile: _Scope.percentile, exp.Sum: _Scope.sum, exp.Avg: _Scope.avg, exp.Neg: _Scope.negate, exp.Abs: _Scope.negate,
     exp.EQ: _Scope.compare, exp.NEQ: _Scope.compare, exp.GT: _Scope.compare, exp.GTE: _Scope.compare, exp.LT: _Scope.compare,
     exp.LTE: _Scope.compare, exp.NullSafeEQ: _Scope.compare, exp.In: _Scope.compare, exp.Between: _Scope.compare,
-    exp.DateDiff: _Scope.integer, exp.Case: _Scope.mixed, exp.If: _Scope.mixed, exp.Coalesce: _Scope.mixed,
+    exp.DateDiff: _Scope.integer, exp.Floor: _Scope.whole, exp.Ceil: _Scope.whole, exp.Case: _Scope.mixed, exp.If: _Scope.mixed, exp.Coalesce: _Scope.mixed,
     exp.Least: _Scope.mixed, exp.Greatest: _Scope.mixed, exp.Array: _Scope.mixed, exp.TimestampTrunc: _Scope.truncate,
     exp.Ordered: _Scope.order,
     exp.Cast: _Scope.cast, exp.TryCast: _Scope.cast, exp.JSONFormat: _Scope.json,
     exp.JSONExtractScalar: _Scope.extract, exp.Anonymous: _Scope.seconds, exp.Round: _Scope.refused,
     exp.Typeof: _Scope.refused, exp.Window: _Scope.refused, exp.Concat: _Scope.refused,
+    exp.Bracket: _Scope.refused,
 }  # fmt: skip
