@@ -51,7 +51,7 @@ class ElementaryTablesOperator(DbtRunLocalOperator):
 
 
 class WatchOperator(DbtBuildLocalOperator):
-    """`dbt build --selector watch`; where the source is the demo, as of its business day, because its calendar is not today's."""
+    """`dbt build --selector watch`, as of the business day of the demo source where that is the source."""
 
     def __init__(self, *, settings: Settings, **kwargs: Any) -> None:
         super().__init__(**kwargs)
