@@ -382,13 +382,13 @@ class _Scope:
             case exp.Round():
                 kind = self.type(node.this)
                 d, digits = _decimal(kind), int((node.args.get("decimals") or exp.Literal.number(0)).name)
-                return "decimal({},{})".format(min(d[0] - d[1] + 1 + digits, 38), digits) if d else kind
+                return f"decimal({min(d[0] - d[1] + 1 + digits, 38)},{digits})" if d else kind
             case exp.Floor() | exp.Ceil() if not node.args.get("decimals"):
                 kind = self.type(node.this)
                 if _family(kind) not in ("number", "void"):
                     raise refuse(f"{node.sql('databricks')[:60]!r} of {kind}")
                 d = _decimal(kind)
-                return "bigint" if d is None else "decimal({},0)".format(d[0] - d[1] + 1 if d[1] else d[0])
+                return "bigint" if d is None else f"decimal({d[0] - d[1] + 1 if d[1] else d[0]},0)"
             case exp.Coalesce():
                 return self._common([node.this, *node.expressions])
             case exp.Nullif():
@@ -602,7 +602,8 @@ class _Scope:
         return parse_one(
             f"CASE WHEN (SELECT COUNT(*) {values}) = 0 THEN FALSE"
             f" WHEN ARRAY_CONTAINS((SELECT COLLECT_LIST(c) {values}), {value}) THEN TRUE"
-            f" WHEN {value} IS NULL OR (SELECT COUNT(*) - COUNT(c) {values}) > 0 THEN raise_error('{_MAYBE_IN}') ELSE FALSE END",
+            f" WHEN {value} IS NULL OR (SELECT COUNT(*) - COUNT(c) {values}) > 0"
+            f" THEN raise_error('{_MAYBE_IN}') ELSE FALSE END",
             dialect="databricks",
         )
 
@@ -706,8 +707,14 @@ class _Scope:
         plain = f"CAST({text} AS STRING)"
         if source in ("float", "double") and target == exp.DataType.Type.DECIMAL:  # by its digits in Spark
             plain, cast = f"CAST({text} AS DOUBLE)", "TRY_CAST" if isinstance(node, exp.TryCast) else "CAST"
-            known = f"CASE WHEN ABS({plain}) < CAST('1e15' AS DOUBLE) OR {text} IS NULL THEN CAST({plain} AS STRING)"
-            return parse_one(f"{cast}({known} ELSE raise_error('{_LARGE}') END AS {kind})", dialect="databricks")
+            digits = f"CAST({plain} AS STRING)"
+            zeros = f"REPEAT('0', TRY_CAST(REGEXP_EXTRACT({digits}, 'e-([0-9]+)$', 1) AS INT) - 1)"
+            small = f"CONCAT(IF({plain} < 0, '-', ''), '0.', {zeros}, REGEXP_REPLACE({digits}, 'e.*|[-.]', ''))"
+            known = f"WHEN ABS({plain}) < CAST('1e15' AS DOUBLE) OR {text} IS NULL THEN {digits}"
+            return parse_one(
+                f"{cast}(CASE WHEN {digits} LIKE '%e-%' THEN {small} {known} ELSE raise_error('{_LARGE}') END AS {kind})",
+                dialect="databricks",
+            )
         if source not in ("string", ""):
             return node
         if target in _DATE_TEXTS:
@@ -773,7 +780,7 @@ class _Scope:
 
     def whole(self, node: exp.Expression) -> exp.Expression:
         """floor and ceil in Spark's type: of a decimal without scale, Sail's has a digit more."""
-        return _cast(node.copy(), self.type(node))
+        return node if node.args.get("decimals") else _cast(node.copy(), self.type(node))
 
     def integer(self, node: exp.Expression) -> exp.Expression:
         """A function that gives an INT in Spark and a BIGINT in Sail."""
@@ -862,7 +869,8 @@ _BY_TYPE = {
     exp.Quantile: _Scope.percentile, exp.Sum: _Scope.sum, exp.Avg: _Scope.avg, exp.Neg: _Scope.negate, exp.Abs: _Scope.negate,
     exp.EQ: _Scope.compare, exp.NEQ: _Scope.compare, exp.GT: _Scope.compare, exp.GTE: _Scope.compare, exp.LT: _Scope.compare,
     exp.LTE: _Scope.compare, exp.NullSafeEQ: _Scope.compare, exp.In: _Scope.compare, exp.Between: _Scope.compare,
-    exp.DateDiff: _Scope.integer, exp.Floor: _Scope.whole, exp.Ceil: _Scope.whole, exp.Case: _Scope.mixed, exp.If: _Scope.mixed, exp.Coalesce: _Scope.mixed,
+    exp.DateDiff: _Scope.integer, exp.Floor: _Scope.whole, exp.Ceil: _Scope.whole,
+    exp.Case: _Scope.mixed, exp.If: _Scope.mixed, exp.Coalesce: _Scope.mixed,
     exp.Least: _Scope.mixed, exp.Greatest: _Scope.mixed, exp.Array: _Scope.mixed, exp.TimestampTrunc: _Scope.truncate,
     exp.Ordered: _Scope.order,
     exp.Cast: _Scope.cast, exp.TryCast: _Scope.cast, exp.JSONFormat: _Scope.json,

@@ -291,6 +291,15 @@ CASES["Decimals"] = [
     row("ceil and floor of decimals", "select ceil(1.5), floor(-1.5), ceil(-1.5), floor(1.5)", (D(2), D(-2), D(-1), D(1)),
         "DECIMAL(2,0) DECIMAL(2,0) DECIMAL(2,0) DECIMAL(2,0)"),
     row("ceil and floor of doubles", "select ceil(1.5D), floor(-1.5D), ceiling(2)", (2, -2, 2), "BIGINT BIGINT BIGINT"),
+    row("floor and ceil in arithmetic", "select floor(v) + 1, ceil(w) * 2, floor(n) - 1, floor(cast(2 as decimal(5,0)))"
+        " from values (cast(1.5 as decimal(38,10)), 2.5D, 7) as t(v, w, n)", (D(2), 6, 6, D(2)),
+        "DECIMAL(30,0) BIGINT BIGINT DECIMAL(5,0)"),
+    value("round of a wide decimal", "select round(cast(12.345678 as decimal(28,6)), 3)", D("12.346"), "DECIMAL(26,3)"),
+    row("double to decimal goes by its digits at every size", "select cast(1.005D as decimal(28,2)), cast(v * 1.005D as"
+        " decimal(28,2)), cast(1.5e-9 as decimal(10,9)), cast(-2.5e-7 as decimal(10,7)), cast(cast(123.4565 as float) as"
+        " decimal(28,3)) from values (1) as t(v)", (D("1.01"), D("1.01"), D("0.000000002"), D("-0.0000003"), D("123.456"))),
+    value("NaN as a decimal is null", "select cast(double('NaN') as decimal(10,2))", None, "DECIMAL(10,2)"),
+    value("large double to decimal", "select cast(1e15 as decimal(38,2))", D("1000000000000000.00"), "DECIMAL(38,2)"),
     row("ceil and floor to a digit", "select ceil(12.345, 1), floor(12.345, 1)", (D("12.4"), D("12.3")),
         "DECIMAL(4,1) DECIMAL(4,1)"),
     value("text to decimal rounds half up", "select cast('2.345' as decimal(4,2))", D("2.35"), "DECIMAL(4,2)"),
@@ -370,6 +379,9 @@ CASES["Casts"] = [
         " 00:00:01.5' as double)", (60, 1.5), "BIGINT DOUBLE"),
     row("numbers to timestamp", "select cast(60L as timestamp), cast(1.5D as timestamp)",
         (at("1970-01-01 00:01"), at("1970-01-01 00:00:01.5"))),
+    row("text with a time to date", "select cast('2026-06-29T00:00:00+00:00' as date), date('2026-06-29 xx'), cast(x as date)"
+        " from values (' 2024-02-29T10') as t(x)", (day("2026-06-29"), day("2026-06-29"), day("2024-02-29"))),
+    fails("text with a time that is no date", "select cast('2026-02-30T00:00' as date)", "CAST_INVALID_INPUT", "22018"),
     fails("int to date", "select cast(1 as date)", "DATATYPE_MISMATCH", "42K09"),
     fails("date to int", "select cast(date'2024-01-01' as int)", "DATATYPE_MISMATCH", "42K09"),
     fails("boolean to date", "select cast(true as date)", "DATATYPE_MISMATCH", "42K09"),
@@ -505,6 +517,10 @@ CASES["Strings"] = [
     row("left and right", "select left('abc', 2), right('abc', 2), left('abc', -1), right('abc', 10)", ("ab", "bc", "", "abc")),
     row("split", "select split('a,b,,c', ','), split('a1b2', '[0-9]'), split('a,b,c', ',', 2), split('', ',')",
         (["a", "b", "", "c"], ["a", "b", ""], ["a", "b,c"], [""])),
+    row("part of a split", "select split(x, '[.]')[1], split(x, '[.]')[0], split('a,b,', ',')[2], split(null, ',')[0],"
+        " upper(split(x, '[.]')[1]) from values ('a.b..c') as t(x)", ("b", "a", "", None, "B")),
+    fails("part beyond a split", "select split('a.b', '[.]')[2]", "INVALID_ARRAY_INDEX", "22003"),
+    value("part of a split by a pattern", "select split('a1b', '[0-9]')[1]", "b"),
     row("split_part and substring_index", "select split_part('a.b.c', '.', 2), split_part('a.b.c', '.', -1), split_part('a',"
         " '.', 3), substring_index('a.b.c', '.', 2), substring_index('a.b.c', '.', -1)", ("b", "c", "", "a.b", "c")),
     row("regexp_replace", r"select regexp_replace('2024-01-31', '(\\d+)-(\\d+)-(\\d+)', '$3.$2.$1'), regexp_replace('aBc',"
@@ -727,6 +743,10 @@ CASES["Arrays, maps and structs"] = [
         " get(array(1), 5)", (2, 0, 1, 2, None)),
     row("size of null", "select size(null), cardinality(cast(null as map<string, int>)), array_size(null)", (None, None, None)),
     fails("array index out of bounds", "select array(1, 2)[5]", "INVALID_ARRAY_INDEX", "22003"),
+    rows("element of an array column", "select upper(r[0]), r[1] from (select array('a', x) as r from values ('b'), (null) as"
+        " t(x)) order by 2", [("A", None), ("A", "b")]),
+    fails("element beyond an array column", "select r[1] from (select array(x) as r from values ('b') as t(x))",
+        "INVALID_ARRAY_INDEX", "22003"),
     fails("element_at out of bounds", "select element_at(array(1, 2), 5)", "INVALID_ARRAY_INDEX_IN_ELEMENT_AT", "22003"),
     fails("element_at zero", "select element_at(array(1, 2), 0)", "INVALID_INDEX_OF_ZERO", "22003"),
     row("try_element_at and missing map keys", "select try_element_at(array(1), 5), map('a', 1)['b'], element_at(map('a', 1),"
@@ -819,6 +839,15 @@ CASES["Queries"] = [
     rows("correlated not exists", "select id from range(4) a where not exists (select 1 from range(2) b where b.id = a.id)",
         [2, 3]),
     rows("in subquery", "select id from range(4) where id in (select id * 2 from range(2))", [0, 2]),
+    rows("in subquery as a value", "select a, a in (select b from values (1), (2) as s(b)) as i, a in (select b from values (1)"
+        " as s(b) where b > 5) as e, case when a not in (select b from values (1) as s(b)) then 'new' else 'old' end as c from"
+        " values (1), (3) as t(a) order by a", [(1, True, False, "old"), (3, False, False, "new")]),
+    rows("in subquery as a value beside nulls", "select a in (select b from values (1), (null) as s(b)) as i from values (1),"
+        " (2) as t(a) order by a", [True, False]),
+    rows("in subquery of its row as a value", "select a in (select b from values (1) as s(b) where b = t.a) as i from values"
+        " (1), (2) as t(a) order by a", [True, False]),
+    value("in subquery of another type as a value", "select a in (select b from values (1L) as s(b)) as i from values (1) as"
+        " t(a)", True),
     rows("in subquery of two columns", "select id from range(4) where (id, id + 1) in (select 1, 2)", [1]),
     rows("correlated scalar subquery", "select id, (select max(b.id) from range(5) b where b.id < a.id) from range(3) a order"
         " by id", [(0, None), (1, 0), (2, 1)]),
@@ -1375,6 +1404,20 @@ CASES["What dbt and its packages send"] = [
         " rc.relation_column is null or ic.input_column is null"), (1, True, True)),
     row("expectations: quantile and moving deviation", "select percentile_cont(0.9) within group (order by v), stddev(v),"
         " (max(v) - avg(v)) / nullif(stddev(v), 0) > 0 from values (1D), (2D), (3D) as t(v)", (2.8, 1.0, True)),
+    row("elementary: start of a bucket", "select cast(dateadd(day, cast(cast(floor(datediff(coalesce(date(at), nvl2(date(at),"
+        " assert_true(date(at) is not null), null)), date('2026-06-29T00:00:00+00:00')) / 2) * 2 as integer) as integer),"
+        " cast('2026-06-29T00:00:00+00:00' as timestamp)) as timestamp), case when at is null then 0 else cast(count(*) as"
+        " float) end from values (timestamp'2026-07-02 10:00:00') as t(at) group by at", (at("2026-07-01"), 1.0),
+        "TIMESTAMP DOUBLE"),
+    rows("elementary: new columns", "with known as (select k, t from values ('A', 't'), ('B', 't') as t(k, t)) select"
+        " column_name, case when upper(concat(column_name, '')) not in (select k from known where k > '') and 't' in (select"
+        " distinct t from known) then true else false end as is_new from values ('a'), ('c') as t(column_name) order by 1",
+        [("a", False), ("c", True)]),
+    row("elementary: description of an anomaly", "select concat('is ', cast(abs(round(cast(v / 3600 as decimal(28,6)), 2)) as"
+        " string), ' hours') from values (12345.0D) as t(v)", ("is 3.43 hours",)),
+    rows("project: usual run time", "select k, percentile(v, 0.5), percentile(abs(v - 2), 0.9) from values (1, 1.0F), (1,"
+        " 2.5F), (2, null), (3, 10.0F) as t(k, v) group by k order by k", [(1, 1.75, 0.95), (2, None, None), (3, 10.0, 8.0)],
+        "INT DOUBLE DOUBLE"),
     script("elementary: empty table by types", ["create or replace table {t} using delta as select * from (select"
         " cast('dummy_string' as string) as id, cast('2091-02-17' as timestamp) as detected_at, cast(0 as int) as n,"
         " cast(31474836478 as bigint) as big, cast(123456789.99 as float) as f, cast(True as boolean) as flag,"
