@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import psutil
@@ -12,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from ingestion import demo_source
-from ingestion.demo_source import Server, State, main, next_day, up
+from ingestion.demo_source import Server, State, main, next_day, state, up
 from ingestion.settings import REPOSITORY, IngestionError
 
 
@@ -69,7 +70,7 @@ def test_business_days_are_the_same_for_the_same_seed(tmp_path):
     for name in ("one", "two"):
         server = Server(tmp_path / name)
         try:
-            up(2_000, server=server)
+            up(20_000, server=server)
             changes = [next_day(server) for _ in range(2)]
             digests.append((changes, digest(server)))
         finally:
@@ -81,17 +82,45 @@ def test_business_days_are_the_same_for_the_same_seed(tmp_path):
 
 
 def test_a_business_day_changes_about_as_much_as_a_real_one(server):
-    up(4_000, server=server)
+    up(40_000, server=server)
     last = query(server, "select max(invoice_id) from invoices")[0][0]
     changes = next_day(server)
     assert changes["deleted"] == 20 and changes["country renamed"] == 1
     dated = "updated_at < '2090-01-01'"
     new, late = f"invoice_id > {last} and {dated}", f"invoice_id > {last} and updated_at <= '2026-06-30 18:00+00'"
-    assert query(server, f"select count(*) from invoices where {new}")[0][0] == pytest.approx(22, abs=6)
+    assert query(server, f"select count(*) from invoices where {new}")[0][0] == pytest.approx(60, abs=20)
     assert query(server, f"select count(*) from invoices where {late}")[0][0] == changes["committed late"]
     too_late = f"{dated} and updated_at > '2026-07-01 18:00+00'"
     assert query(server, f"select count(*) from invoices where {too_late}") == [(0,)]
     assert query(server, "select day from demo_state") == [(1,)]
+
+
+INVOICES_OF_THE_DAY = "select {} from invoices where created_at::date = '2026-07-01'"
+
+
+@pytest.mark.parametrize(
+    ("incident", "figure", "expected"),
+    [
+        ("volume-drop", "count(*) filter (where country in ('DE', 'Germany')) = 0 and count(*) > 20", True),
+        ("rejected-rows", "round(avg((currency_code = 'XXX')::int), 1)", Decimal("0.5")),
+        ("null-flood", "round(avg((customer_id is null)::int), 1)", Decimal("0.8")),
+        ("schema-change", "count(sales_channel) > 20", True),
+    ],
+)
+def test_an_incident_is_a_business_day_with_its_fault(server, incident, figure, expected):
+    up(40_000, server=server)
+    changes = next_day(server, incident=incident)
+    assert changes["new"] > 20 and incident in changes
+    assert query(server, INVOICES_OF_THE_DAY.format(figure)) == [(expected,)]
+
+
+def test_a_stale_source_lets_days_pass_and_writes_nothing(server):
+    up(500, server=server)
+    before = digest(server)
+    next_day(server, incident="stale-source")
+    assert digest(server) == before and state(server).day == 3
+    with pytest.raises(IngestionError, match="there is no incident 'flood'; there are volume-drop"):
+        next_day(server, incident="flood")
 
 
 def test_the_server_recovers_after_kill_9(server):

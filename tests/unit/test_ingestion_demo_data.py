@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from datetime import date
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -72,6 +73,19 @@ def test_history_ends_at_a_fixed_date_and_only_dirt_lies_behind_it(sample):
     behind = [moment for moment in updated if moment.date() > date(2026, 6, 30)]
     assert behind and all(moment.year == 2099 for moment in behind)
     assert min(moment.date() for moment in updated) < date(2023, 8, 1)
+
+
+def test_business_has_a_rhythm_that_goes_on_after_the_history(sample):
+    days = Counter(moment.date() for moment in sample["created_at"].to_pylist())
+    june = {day: days[day] for day in days if (day.year, day.month) == (2026, 6)}
+    weekdays = [count for day, count in june.items() if day.weekday() < 5 and day.day < 28]
+    sundays = [count for day, count in june.items() if day.weekday() == 6]
+    assert 0.05 < (sum(sundays) / len(sundays)) / (sum(weekdays) / len(weekdays)) < 0.3
+    assert june[date(2026, 6, 29)] > 1.2 * max(june[date(2026, 6, day)] for day in range(22, 27))
+    assert len(set(weekdays)) > 10, "no two days are alike"
+    following = demo_data.invoices_a_day(60_000, np.datetime64("2026-07-01"))
+    assert 0.7 < following / (sum(weekdays) / len(weekdays)) < 1.4
+    assert {moment.hour for moment in sample["created_at"].to_pylist()} == set(range(8, 18))
 
 
 def test_invoices_repeat_as_exact_duplicates_and_as_versions(sample):
