@@ -23,6 +23,7 @@ with DAG(
     def gold_is_ready() -> None:
         """Tell readers; reached only where every model and test of the run is well."""
 
+    elementary.alert_routes(settings)  # wrong ones are told when the DAG is read
     built = dbt_tasks(settings)
     built >> gold_is_ready()
     if elementary.is_on():

@@ -173,6 +173,8 @@ def test_another_loader_is_one_setting(facts_of, loader, options):
     ("settings", "variables", "sentence"),
     [
         ({"loader": "dtl"}, {}, "invoices_countries.loader must be one of"),
+        ({"data_alerts": [{"channel": "email", "connection": "c"}]}, {}, "channel must be one of slack, teams, webhook"),
+        ({"data_alerts": [{"channel": "slack"}]}, {}, "data_alerts[0] must be an object with channel and connection"),
         ({}, {"DBT_MANIFEST_PATH": os.devnull + "x"}, "There is no dbt manifest at"),
     ],
 )

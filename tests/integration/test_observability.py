@@ -100,7 +100,7 @@ def test_runs_are_kept_with_what_they_took_and_wrote(days):
 def test_a_run_that_takes_far_longer_than_usual_is_told(days, tmp_path):
     environment = environment_of(days.environment, tmp_path)
     result = dbt("test", "--select", "runs_take_as_long_as_usual", env=environment)
-    assert [each.status for each in result] == ["pass"]
+    assert [each.status for each in result if each.node.resource_type == "test"] == ["pass"]  # beside Elementary's hooks
     columns = "model_execution_id, unique_id, name, resource_type, status, execution_time, full_refresh, execute_started_at"
     history = [("1.0", f"{hours} hours") for hours in range(9, 1, -1)] + [("95.0", "0 hours")]
     values = ", ".join(
@@ -110,7 +110,7 @@ def test_a_run_that_takes_far_longer_than_usual_is_told(days, tmp_path):
     )
     query(days.environment, f"insert into elementary.dbt_run_results ({columns}) values {values}")
     result = dbt("test", "--select", "runs_take_as_long_as_usual", env=environment)
-    assert [(each.status, each.failures) for each in result] == [("warn", 1)]
+    assert [(each.status, each.failures) for each in result if each.node.resource_type == "test"] == [("warn", 1)]
 
 
 def test_the_report_and_the_page_of_runs_open_without_a_network(days, browser, tmp_path):  # noqa: F811
@@ -123,7 +123,8 @@ def test_the_report_and_the_page_of_runs_open_without_a_network(days, browser, t
     page.get_by_text("Test results breakdown").wait_for()
     picture(page, "elementary_report")
     page.get_by_text("Test Results", exact=True).first.click()
-    page.get_by_text(FOUND_BY["null-flood"]).first.wait_for()
+    page.get_by_text("column_anomalies").first.wait_for()
+    assert page.get_by_text("customer_id").count()
     picture(page, "elementary_test_results")
     page.goto((tmp_path / "runs.html").as_uri())
     page.get_by_role("cell", name="fct_invoices", exact=True).wait_for()

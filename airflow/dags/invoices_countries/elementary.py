@@ -124,7 +124,6 @@ def alert_routes(settings: Settings, addresses: bool = False) -> list[Any]:
 
 def data_alerts(settings: Settings) -> Any:
     """The task that sends Elementary's new alerts by the routes of `settings.data_alerts`."""
-    alert_routes(settings)  # a wrong one is told when the DAG is read
 
     @task(trigger_rule="all_done")
     def data_alerts() -> dict[str, Any]:
