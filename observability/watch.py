@@ -36,9 +36,8 @@ def demo_day() -> date | None:
 def watch(as_of: datetime | None = None, quiet: bool = False) -> list[str]:
     """Run the selector `watch`; returns the names of the tests that warn.
 
-    as_of: when "now" is for the anomaly tests, where that is not the clock's; with a folder of its own for dbt's files, because
-    another variable makes dbt parse the whole project anew. Raises ElementaryIsOff without Elementary, and IngestionError
-    where dbt stops or a test of severity error fails.
+    as_of: when "now" is for the anomaly tests, where that is not the clock's. quiet: of dbt print errors only.
+    Raises ElementaryIsOff without Elementary, and IngestionError where dbt stops or a test of severity error fails.
     """
     from dbt.cli.main import dbtRunner
 
@@ -47,10 +46,14 @@ def watch(as_of: datetime | None = None, quiet: bool = False) -> list[str]:
     if tables_are_missing():
         _checked(dbtRunner().invoke(["run", "--select", "package:elementary", *paths]))
     command = ["--quiet"] * quiet + ["build", "--selector", "watch", *paths]
+    parsed = None
     if as_of:
-        target = lakehouse_home() / "dbt" / "watch"
-        command += ["--vars", json.dumps({"custom_run_started_at": as_of.isoformat()}), "--target-path", str(target)]
-    result = dbtRunner().invoke(command)
+        # parsed without the variable, because another variable makes dbt parse all anew
+        parsing = dbtRunner().invoke(["--quiet", "parse", *paths])
+        _checked(parsing)
+        parsed = parsing.result
+        command += ["--vars", json.dumps({"custom_run_started_at": as_of.isoformat()})]
+    result = dbtRunner(manifest=parsed).invoke(command)
     _checked(result)
     return [each.node.name for each in result.result.results if each.status == "warn"]
 
