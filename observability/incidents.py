@@ -105,10 +105,10 @@ class Demo:
 
 
 @contextlib.contextmanager
-def demonstration(invoices: int = demo_source.DEFAULT_INVOICES) -> Iterator[Demo]:
+def demonstration(invoices: int = demo_source.DEFAULT_INVOICES, after: int = 0) -> Iterator[Demo]:
     """A new lakehouse of incidents after its first load and one ordinary day; what runs there is stopped at the end.
 
-    Changes this process's environment for good. Raises ElementaryIsOff without Elementary.
+    after: how many days have passed in the source before the first load. Changes this process's environment for good. Raises ElementaryIsOff without Elementary.
     """
     from local_databricks.lifecycle import down
     from local_databricks.settings import Settings
@@ -126,6 +126,8 @@ def demonstration(invoices: int = demo_source.DEFAULT_INVOICES) -> Iterator[Demo
     receiver = Receiver()
     try:
         demo_source.up(invoices)
+        for _ in range(after):
+            demo_source.next_day()
         demo = Demo(receiver)
         demo.look(time.monotonic(), 0)
         demo.next()
