@@ -108,7 +108,8 @@ class Demo:
 def demonstration(invoices: int = demo_source.DEFAULT_INVOICES, after: int = 0) -> Iterator[Demo]:
     """A new lakehouse of incidents after its first load and one ordinary day; what runs there is stopped at the end.
 
-    after: how many days have passed in the source before the first load. Changes this process's environment for good. Raises ElementaryIsOff without Elementary.
+    after: how many days have passed in the source before the first load. Changes this process's environment for good. Raises
+    ElementaryIsOff without Elementary.
     """
     from local_databricks.lifecycle import down
     from local_databricks.settings import Settings

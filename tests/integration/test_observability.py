@@ -60,6 +60,7 @@ def days(packages, receivers, tmp_path_factory) -> Iterator[SimpleNamespace]:
         done(environment, "ingestion.run")
         connected = clients(environment)
         ordinary = done(connected, "observability", "watch")
+        query(connected, "delete from elementary.dbt_models where name = 'fct_invoices'")  # as if it were new
         for incident in ("null-flood", "schema-change"):
             done(environment, "ingestion.demo_source", "next-day", "--incident", incident)
         done(environment, "ingestion.run")
@@ -85,6 +86,11 @@ def test_each_channel_is_told_in_its_own_form_and_once(days, receivers):
     assert receivers.of("teams") and "silver.invoices" not in json.dumps(receivers.of("teams")), "another owner's"
     before = len(receivers.received)
     assert "no new alerts" in done(days.environment, "observability", "alerts") and len(receivers.received) == before
+
+
+def test_the_watch_tells_elementary_what_the_project_has(days):
+    owners = query(days.environment, "select owner from elementary.dbt_models where name = 'fct_invoices'")
+    assert len(owners) == 1 and FINANCE in owners[0][0]
 
 
 def test_runs_are_kept_with_what_they_took_and_wrote(days):
