@@ -1,8 +1,8 @@
 """What Elementary adds to a warm build, and what its watch takes: `python -m benchmarks.elementary_share [--invoices 200000]`.
 
-One lakehouse on each engine, and two copies of the project that build it in turns, one with Elementary's dbt package and one with
-its stand-in. The build is what `make run` builds; the watch is a day's first and a second one. Needs the packages (the hub, or the
-cache). Prints a table in Markdown.
+One lakehouse on each engine, and two copies of the project that build it in turns, one with Elementary's dbt package and one
+with its stand-in. The build is what `make run` builds; the watch is a day's first and a second one. Needs the packages (the
+hub, or the cache). Prints a table in Markdown.
 """
 
 import argparse
