@@ -15,6 +15,8 @@ import pytest
 from local_databricks.packages import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
+#: What needs Elementary's own tables, which most tests do not make: the selector `watch`.
+WATCHED = ("tag:elementary-tests", "tag:watch", "path:models/observability")
 #: A workspace that does not exist: whatever works with these variables works without a connection.
 NOWHERE = {
     "DBT_TARGET": "databricks",

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import connect
-from tests.fixtures_dbt import dbt, environment_of
+from tests.fixtures_dbt import WATCHED, dbt, environment_of
 
 PREFIX = "countries_"
 SELECT = (
-    *("--select", "+dim_countries_history", "+dim_countries", "--exclude", "resource_type:seed", "test_type:unit"),
+    *("--select", "+dim_countries_history", "+dim_countries", "--exclude", "resource_type:seed", "test_type:unit", *WATCHED),
     *("--indirect-selection", "cautious"),  # no test that needs the facts too
 )
 HISTORY = (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import connect
-from tests.fixtures_dbt import ROOT, copy_of_the_project, dbt, environment_of
+from tests.fixtures_dbt import ROOT, WATCHED, copy_of_the_project, dbt, environment_of
 
 SEED = 7
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -177,7 +177,7 @@ SILVER = "select * from {p}silver.invoices order by invoice_id"
 REJECTED = "select * from {p}silver.rejected_invoices order by _row_id"
 FACTS = "select * from {p}gold.fct_invoices order by invoice_id"
 ACCOUNTING = "select * from {p}silver.row_accounting order by table_name, load_id, outcome"
-SELECT = ("--select", "+silver_row_accounting", "--exclude", "resource_type:seed")
+SELECT = ("--select", "+silver_row_accounting", "--exclude", "resource_type:seed", *WATCHED)
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +247,7 @@ def test_a_full_refresh_equals_the_incremental_runs_row_by_row(lakehouse, after_
 
 def test_the_whole_project_builds_and_passes_its_tests_over_the_history(lakehouse, after_each_load):
     query, run = lakehouse
-    run("build", "--select", "package:invoices_countries", "--exclude", "resource_type:seed")
+    run("build", "--select", "package:invoices_countries", "--exclude", "resource_type:seed", *WATCHED)
     live = query("select count(*) from {p}silver.invoices where not is_deleted")
     assert query("select count(*) from {p}gold.fct_invoices") == live
     assert query("select distinct country_key, country_match_method from {p}gold.fct_invoices") == [("DE", "code")]

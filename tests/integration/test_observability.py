@@ -80,7 +80,7 @@ def test_each_channel_is_told_in_its_own_form_and_once(days, receivers):
     by_webhook = {alert["test"]: alert for message in receivers.of("webhook") for alert in message["alerts"]}
     assert {FOUND_BY["null-flood"], FOUND_BY["schema-change"]} <= set(by_webhook)
     flood = by_webhook[FOUND_BY["null-flood"]]
-    assert flood["column"] == "customer_id" and "null_percent" in flood["why"] and flood["status"] == "warn"
+    assert flood["column"] == "customer_id" and "null_count" in flood["why"] and flood["status"] == "warn"
     slack = json.dumps(receivers.of("slack"))
     assert "customer_id" in slack and len(receivers.of("slack")) < ONE_MESSAGE_FROM
     assert receivers.of("teams") and "silver.invoices" not in json.dumps(receivers.of("teams")), "another owner's"

@@ -159,7 +159,7 @@ def left_over_tests(manifest: dict) -> dict[str, set[str]]:
 
 def is_watched(node: dict) -> bool:
     """Whether the selector `watch` has this node of the manifest."""
-    return node["fqn"][1] == "observability" or any(f"tag:{tag}" in WATCHED for tag in node["tags"])
+    return node["fqn"][1] == "observability" or any(f"tag:{tag}" in WATCHED for tag in node.get("tags", []))
 
 
 def dbt_docs(settings: Settings) -> DbtDocsOperator:
