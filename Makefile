@@ -19,6 +19,9 @@ ifeq ($(DBT_TARGET),local)
 CONNECTED := $(PY) -m local_databricks up && eval "$$($(PY) -m local_databricks env)" &&
 endif
 
+# What the selector `watch` has: Elementary's tests of a model take longer than the model, and wait for `make watch`.
+WATCHED := tag:elementary-tests tag:watch path:models/observability
+
 .PHONY: help run next-day test up down status build metrics watch alerts report demo-incident docs airflow dag-run lint shell clean reset setup
 
 help: ## list the verbs
@@ -45,7 +48,7 @@ status: $(INSTALLED) ## tell what runs
 
 build: $(INSTALLED) ## dbt build, ARGS="-s fct_invoices+" for some models
 	@$(PY) -m local_databricks.packages
-	@$(CONNECTED) .venv/bin/dbt build $(or $(ARGS),--selector pipeline)
+	@$(CONNECTED) .venv/bin/dbt build $(if $(ARGS),$(ARGS) --exclude $(WATCHED),--selector pipeline)
 
 metrics: $(INSTALLED) ## ask for metrics, ARGS="query --metrics revenue --group-by metric_time__month"
 	@$(PY) -m local_databricks.packages
