@@ -41,8 +41,9 @@ written as (
     from timed
     inner join
         commits
-        on timed.unique_id = commits.unique_id
-        and commits.committed_at between timed.started_at and timed.ended_at
+        on
+            timed.unique_id = commits.unique_id
+            and commits.committed_at between timed.started_at and timed.ended_at
     group by timed.model_execution_id
 
 ),

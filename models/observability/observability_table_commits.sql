@@ -22,7 +22,7 @@ commits as (
     from
         values
         {{ new_commits() }}
-        as found (unique_id, version, committed_at, operation, rows_written, bytes_written, table_bytes)
+            as found (unique_id, version, committed_at, operation, rows_written, bytes_written, table_bytes)
 
 ),
 
