@@ -1,9 +1,13 @@
-"""Where state lives, and the one exception that every user-facing fault of ingestion is raised as."""
+"""Where state lives, the one exception that every user-facing fault of ingestion is raised as, and variables for a block."""
+
+import contextlib
+import os
+from collections.abc import Iterator
 
 from local_databricks.settings import ROOT as REPOSITORY
 from local_databricks.settings import lakehouse_home
 
-__all__ = ["REPOSITORY", "IngestionError", "PassingError", "first_line", "lakehouse_home"]
+__all__ = ["REPOSITORY", "IngestionError", "PassingError", "first_line", "in_environment", "lakehouse_home"]
 
 
 class IngestionError(Exception):
@@ -18,3 +22,15 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's text that says something, without a trailing full stop."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__).rstrip(".")
+
+
+@contextlib.contextmanager
+def in_environment(variables: dict[str, str]) -> Iterator[None]:
+    """Have these environment variables within the block; afterwards they are as they were."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)

@@ -34,7 +34,8 @@ START_TIMEOUT = 180.0
 RESTARTS, RESTART_WINDOW = 3, 60.0
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback on which nobody listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -129,7 +130,7 @@ class Engine(ABC):
         """
 
     def _start(self, say: Callable[[str], None]) -> None:
-        port = _free_port()
+        port = free_port()
         self.settings.warehouse.mkdir(parents=True, exist_ok=True)
         command = self.command(port, say)
         say(f"Starting {self.title}")

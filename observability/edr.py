@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ingestion.settings import REPOSITORY, IngestionError, lakehouse_home
+from ingestion.settings import REPOSITORY, IngestionError, in_environment, lakehouse_home
 from local_databricks.packages import Resolved
 
 PACKAGES = REPOSITORY / "dbt_packages"
@@ -52,9 +52,7 @@ def configured(**options: Any) -> Iterator[Any]:
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DO_NOT_TRACK": "1",
     }
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
+    with in_environment(variables):
         from elementary.config.config import Config
 
         # each of its statements would be told
@@ -73,6 +71,3 @@ def configured(**options: Any) -> Iterator[Any]:
             quiet_logs=True,
             **options,
         )
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)

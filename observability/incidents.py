@@ -12,7 +12,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -71,8 +71,8 @@ class Day:
 
     day: date
     warned: list[str]
-    told: list[dict] = field(default_factory=list)
-    seconds: float = 0.0
+    told: list[dict]
+    seconds: float
 
 
 class Demo:
@@ -96,12 +96,12 @@ class Demo:
 
         run(brief=True)
         day = demo_data.day_after(demo_source.state().day)
-        found = Day(day, watch(end_of(day), quiet=True))
+        warned = watch(end_of(day), quiet=True)
         if tell:
             sent = send(self._routes)
             if sent.failures:
                 raise IncidentMissed("; ".join(sent.failures))
-        return Day(day, found.warned, self._receiver.alerts[known:], time.monotonic() - began)
+        return Day(day, warned, self._receiver.alerts[known:], time.monotonic() - began)
 
 
 @contextlib.contextmanager
@@ -111,6 +111,7 @@ def demonstration(invoices: int = demo_source.DEFAULT_INVOICES, after: int = 0) 
     after: how many days have passed in the source before the first load. Changes this process's environment for good. Raises
     ElementaryIsOff without Elementary.
     """
+    from local_databricks.engine import free_port
     from local_databricks.lifecycle import down
     from local_databricks.settings import Settings
 
@@ -118,7 +119,7 @@ def demonstration(invoices: int = demo_source.DEFAULT_INVOICES, after: int = 0) 
     home = lakehouse_home() / "incidents"
     for name in [each for each in os.environ if each.startswith(("SOURCES__", "LOCAL_DATABRICKS_", "DATABRICKS_"))]:
         del os.environ[name]
-    os.environ |= {"LAKEHOUSE_HOME": str(home), "DBT_TARGET": "local", "LOCAL_DATABRICKS_PORT": str(_free_port())}
+    os.environ |= {"LAKEHOUSE_HOME": str(home), "DBT_TARGET": "local", "LOCAL_DATABRICKS_PORT": str(free_port())}
     os.environ |= {"DBT_TARGET_PATH": str(home / "dbt" / "target"), "DBT_LOG_PATH": str(home / "dbt" / "logs")}
     os.environ.setdefault("ENGINE", "sail")
     down(Settings.from_environment())
@@ -166,11 +167,3 @@ def demonstrate() -> tuple[list[str], Path]:
     if missed:
         raise IncidentMissed("; ".join(missed))
     return lines, report
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -172,11 +172,19 @@ def teams_problems(body: Any) -> list[str]:
             "actions": {"type": "array", "items": action},
         },
     }
+    problems = _card_problems(card, body)
+    size = len(json.dumps(body).encode())
+    return problems + ([f"{size} bytes"] if size > 28 * 1024 else [])
+
+
+def _card_problems(card: dict, body: Any, **definitions: dict) -> list[str]:
+    """What is wrong with a message of one adaptive card: by the schema of the card, which may refer to `definitions`."""
     attachment = {
         "required": ["contentType", "content"],
         "properties": {"contentType": {"const": "application/vnd.microsoft.card.adaptive"}, "content": card},
     }
     schema = {
+        "$defs": definitions,
         "type": "object",
         "required": ["type", "attachments"],
         "properties": {
@@ -184,9 +192,7 @@ def teams_problems(body: Any) -> list[str]:
             "attachments": {"type": "array", "minItems": 1, "maxItems": 1, "items": attachment},
         },
     }
-    problems = [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(body)]
-    size = len(json.dumps(body).encode())
-    return problems + ([f"{size} bytes"] if size > 28 * 1024 else [])
+    return [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(body)]
 
 
 def teams_alert_problems(body: Any) -> list[str]:
@@ -201,20 +207,7 @@ def teams_alert_problems(body: Any) -> list[str]:
         "required": ["type", "version", "body"],
         "properties": {"type": {"const": "AdaptiveCard"}, "version": {"enum": ["1.4", "1.5"]}, "body": items},
     }
-    attachment = {
-        "required": ["contentType", "content"],
-        "properties": {"contentType": {"const": "application/vnd.microsoft.card.adaptive"}, "content": card},
-    }
-    schema = {
-        "$defs": {"element": {"anyOf": [text_block, fact_set, container]}},
-        "type": "object",
-        "required": ["type", "attachments"],
-        "properties": {
-            "type": {"const": "message"},
-            "attachments": {"type": "array", "minItems": 1, "maxItems": 1, "items": attachment},
-        },
-    }
-    return [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(body)]
+    return _card_problems(card, body, element={"anyOf": [text_block, fact_set, container]})
 
 
 #: What a receiver of the generic webhook may rely on, of an alert of Elementary.

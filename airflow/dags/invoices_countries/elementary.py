@@ -23,7 +23,6 @@ from invoices_countries.settings import (
     warehouse_environment,
 )
 
-CHANNELS = ("slack", "teams", "webhook")
 KEYS = ("channel", "connection", "filters", "group_by")
 
 

@@ -5,11 +5,8 @@ it also shapes the DAGs. Connections are read while a task runs, and given to db
 variables that they know; nothing secret is in code or in rendered templates.
 """
 
-import contextlib
 import json
-import os
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,8 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 # Tasks import `ingestion` and `local_databricks`, which are folders of this repository and no installed packages.
 if str(REPOSITORY) not in sys.path:
     sys.path.insert(0, str(REPOSITORY))
+
+from ingestion.settings import in_environment as in_environment  # noqa: E402
 
 VARIABLE = "invoices_countries"
 #: The XCom in which a dbt task leaves what became of its nodes, for notices (dbt.push_results).
@@ -159,15 +158,3 @@ def source_environment(settings: Settings) -> dict[str, str]:
     for name, value in settings.source.items():
         environment[name.upper()] = value if isinstance(value, str) else json.dumps(value)
     return {f"SOURCES__SQL_DATABASE__{name}": value for name, value in environment.items()}
-
-
-@contextlib.contextmanager
-def in_environment(variables: dict[str, str]) -> Iterator[None]:
-    """Have these environment variables within the block; afterwards they are as they were."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
