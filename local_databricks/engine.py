@@ -24,7 +24,7 @@ import psutil
 from pyspark.sql.connect.client.core import DefaultChannelBuilder, SparkConnectClient
 
 from local_databricks.catalog import Known
-from local_databricks.settings import CATALOG, LocalDatabricksError, Settings
+from local_databricks.settings import CATALOG, USER, LocalDatabricksError, Settings
 from local_databricks.words import Words
 
 LOG = logging.getLogger(__name__)
@@ -233,7 +233,7 @@ class Engine(ABC):
         """
         self.await_ready()
         # pyspark would retry for minutes what a dead server does not answer; `run` tells the clients sooner and better
-        client = SparkConnectClient(self._builder, user_id="local", retry_policy={"max_retries": 2})
+        client = SparkConnectClient(self._builder, user_id=USER, retry_policy={"max_retries": 2})
         client._session_id = session_id  # the builder could give it too, but the builder is shared
         # at exit pyspark would ask an engine that is stopped by then, for each client that ever was, which it keeps for that
         atexit.unregister(client._cleanup_ml_cache)

@@ -1,10 +1,13 @@
 """What comes of a statement: rows in Arrow, drawn from the engine as they are fetched, or an error as Databricks words it."""
 
+import datetime
+import decimal
 import functools
 import json
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -148,7 +151,7 @@ class Result:
             self._advance()
         return pa.Table.from_batches(batches, self.schema)
 
-    def fetch(self, max_rows: int, max_bytes: int) -> T.TRowSet:
+    def fetch(self, max_rows: int, max_bytes: int, encoding: "Encoding") -> T.TRowSet:
         """The next rows: at least one batch, and no more than the limits where a batch can be cut."""
         start, rows, size, parts = self._offset, 0, 0, []
         while self._next is not None and rows < max_rows and (not parts or size + self._next.nbytes <= max_bytes):
@@ -158,17 +161,15 @@ class Result:
             else:
                 self._advance()
             rows, size = rows + batch.num_rows, size + batch.nbytes
-            plain = pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
-            parts.append(T.TSparkArrowBatch(plain.serialize().to_pybytes(), batch.num_rows))
+            parts.append(pa.RecordBatch.from_arrays(batch.columns, schema=self.schema))
         self._offset += rows
-        return T.TRowSet(start, [], arrowBatches=parts)
+        return encoding.rows(start, pa.Table.from_batches(parts, self.schema))
 
-    def metadata(self) -> T.TGetResultSetMetadataResp:
+    def metadata(self, encoding: "Encoding") -> T.TGetResultSetMetadataResp:
         columns = [_column(i + 1, field) for i, field in enumerate(self.schema)]
-        return T.TGetResultSetMetadataResp(
-            OK, T.TTableSchema(columns), T.TSparkRowSetType.ARROW_BASED_SET, False,
-            self.schema.serialize().to_pybytes(), isStagingOperation=False,
-        )  # fmt: skip
+        kind = T.TSparkRowSetType.ARROW_BASED_SET if encoding.arrow else T.TSparkRowSetType.COLUMN_BASED_SET
+        schema = encoding.schema(self.schema).serialize().to_pybytes() if encoding.arrow else None
+        return T.TGetResultSetMetadataResp(OK, T.TTableSchema(columns), kind, False, schema, isStagingOperation=False)
 
 
 NOTHING = pa.table({})
@@ -186,6 +187,118 @@ def _column(position: int, field: pa.Field) -> T.TColumnDesc:
         )
     primitive = T.TPrimitiveTypeEntry(getattr(T.TTypeId, f"{name}_TYPE"), qualifiers)
     return T.TColumnDesc(field.name, T.TTypeDesc([T.TTypeEntry(primitiveEntry=primitive)]), position)
+
+
+def _sql_type(kind: pa.DataType) -> str:
+    """An Arrow type in Databricks' words, with what is in it."""
+    if pa.types.is_decimal(kind):
+        return f"DECIMAL({kind.precision},{kind.scale})"
+    if pa.types.is_map(kind):
+        return f"MAP<{_sql_type(kind.key_type)}, {_sql_type(kind.item_type)}>"
+    if pa.types.is_list(kind):
+        return f"ARRAY<{_sql_type(kind.value_type)}>"
+    if pa.types.is_struct(kind):
+        return "STRUCT<" + ", ".join(f"{field.name}: {_sql_type(field.type)}" for field in kind) + ">"
+    if pa.types.is_timestamp(kind) and kind.tz is None:
+        return "TIMESTAMP_NTZ"
+    return next((name for test, name in _TYPES if test(kind)), "STRING")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a client reads rows: as Arrow, or as the protocol's own columns; and whether decimals, times, intervals and nested
+    values come to it as themselves or, in Arrow too, as text."""
+
+    arrow: bool = True
+    decimals: bool = True
+    times: bool = True
+    nested: bool = True
+    intervals: bool = True
+
+    @classmethod
+    def of(cls, request: T.TExecuteStatementReq) -> "Encoding":
+        """What the client of a statement says; one that says nothing of a kind of Arrow's types reads it as text."""
+        native = request.useArrowNativeTypes or T.TSparkArrowTypes()
+        flags = native.decimalAsArrow, native.timestampAsArrow, native.complexTypesAsArrow, native.intervalTypesAsArrow
+        return cls(bool(request.canReadArrowResult), *map(bool, flags))
+
+    def _is_text(self, kind: pa.DataType) -> bool:
+        return (
+            (pa.types.is_decimal(kind) and not self.decimals)
+            or (pa.types.is_timestamp(kind) and not self.times)
+            or (pa.types.is_nested(kind) and not self.nested)
+            or (pa.types.is_duration(kind) and not self.intervals)
+        )
+
+    def schema(self, schema: pa.Schema) -> pa.Schema:
+        """The Arrow schema that is sent. Each field has its SQL type beside it, where the JDBC driver looks for what an array
+        holds (its constant ARROW_METADATA_KEY)."""
+        fields = (field.with_type(pa.string()) if self._is_text(field.type) else field for field in schema)
+        return pa.schema(
+            [
+                new.with_metadata({"Spark:DataType:SqlName": _sql_type(old.type)})
+                for old, new in zip(schema, fields, strict=True)
+            ]
+        )
+
+    def rows(self, start: int, table: pa.Table) -> T.TRowSet:
+        """The rows of a table as an answer; start: the place of its first row in the result."""
+        if not self.arrow:
+            return T.TRowSet(start, [], columns=[_thrift_column(column) for column in table.columns])
+        columns = [
+            pa.array([None if value is None else _text(value) for value in _values(column)], pa.string())
+            if self._is_text(column.type) else column
+            for column in table.columns
+        ]  # fmt: skip
+        sent = pa.Table.from_arrays(columns, schema=self.schema(table.schema))
+        batches = [T.TSparkArrowBatch(batch.serialize().to_pybytes(), batch.num_rows) for batch in sent.to_batches()]
+        return T.TRowSet(start, [], arrowBatches=batches)
+
+
+#: How the protocol's own columns carry a type; all others are text.
+_THRIFT_COLUMNS = {
+    "BOOLEAN": ("boolVal", T.TBoolColumn, False), "TINYINT": ("byteVal", T.TByteColumn, 0),
+    "SMALLINT": ("i16Val", T.TI16Column, 0), "INT": ("i32Val", T.TI32Column, 0), "BIGINT": ("i64Val", T.TI64Column, 0),
+    "FLOAT": ("doubleVal", T.TDoubleColumn, 0.0), "DOUBLE": ("doubleVal", T.TDoubleColumn, 0.0),
+    "BINARY": ("binaryVal", T.TBinaryColumn, b""),
+}  # fmt: skip
+
+
+def _values(column: pa.ChunkedArray) -> list:
+    return column.to_pylist(maps_as_pydicts="lossy")
+
+
+def _thrift_column(column: pa.ChunkedArray) -> T.TColumn:
+    """A column of values with a bit mask of its nulls, whose first value is the lowest bit of the first byte."""
+    field, kind, empty = _THRIFT_COLUMNS.get(_sql_type(column.type), ("stringVal", T.TStringColumn, ""))
+    values = _values(column)
+    nulls = bytearray((len(values) + 7) // 8)
+    for i, value in enumerate(values):
+        if value is None:
+            nulls[i // 8] |= 1 << (i % 8)
+            values[i] = empty
+        elif field == "stringVal":
+            values[i] = _text(value)
+    return T.TColumn(**{field: kind(values, bytes(nulls))})
+
+
+def _text(value: object) -> str:
+    """A value as Databricks writes it where text stands for it: a nested one as JSON, an interval as days and time."""
+    match value:
+        case str():
+            return value
+        case datetime.datetime():
+            return f"{value:%Y-%m-%d %H:%M:%S.%f}".rstrip("0").rstrip(".")
+        case datetime.timedelta():
+            hours, rest = divmod(abs(value) // datetime.timedelta(microseconds=1), 3_600_000_000)
+            minutes, micros = divmod(rest, 60_000_000)
+            sign = "-" if value < datetime.timedelta() else ""
+            return f"{sign}{hours // 24} {hours % 24:02}:{minutes:02}:{micros // 1_000_000:02}.{micros % 1_000_000 * 1000:09}"
+        case decimal.Decimal():
+            return f"{value:f}"
+        case list() | dict():
+            return json.dumps(value, default=_text, ensure_ascii=False, separators=(",", ":"))
+    return str(value)
 
 
 def run(client: SparkConnectClient, sql: str) -> Result:

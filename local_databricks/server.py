@@ -1,5 +1,6 @@
 """The HTTPS front: checks the bearer token, hands Thrift to `sql_service` and REST to `commands`."""
 
+import base64
 import hmac
 import itertools
 import json
@@ -19,7 +20,7 @@ from thrift.transport.TTransport import TMemoryBuffer
 from local_databricks.catalog import Catalog
 from local_databricks.commands import CommandService
 from local_databricks.engine import Engine
-from local_databricks.settings import CLUSTER_ID, RUNTIME_VERSION, LocalDatabricksError, Settings
+from local_databricks.settings import CLUSTER_ID, RUNTIME_VERSION, USER, LocalDatabricksError, Settings
 from local_databricks.sql_service import SqlService
 from local_databricks.tls import ensure_certificates
 
@@ -40,7 +41,10 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, settings: Settings, engine: Engine):
-        self.settings, self.engine, self.token = settings, engine, settings.token()
+        self.settings, self.engine = settings, engine
+        # the ODBC driver and JDBC drivers before version 3 send the token as the password of the user `token`
+        basic = base64.b64encode(f"token:{settings.token()}".encode())
+        self.credentials = (f"Bearer {settings.token()}".encode(), b"Basic " + basic)
         catalog = Catalog(settings.catalog_file, settings.warehouse)
         self.sql, self.commands = SqlService(engine, catalog), CommandService(engine, catalog)
         self.processor = TCLIService.Processor(self.sql)
@@ -86,7 +90,7 @@ class Server(ThreadingHTTPServer):
                         "engine": self.engine.title, "engine_pid": self.engine.pid,
                         "sessions": len(self.sql.sessions)}  # fmt: skip
             case "GET", "api/2.0/preview/scim/v2/Me":
-                return {"id": "1", "userName": "local", "active": True}
+                return {"id": "1", "userName": USER, "active": True}
             case "GET", "api/2.1/clusters/get" if query.get("cluster_id") == CLUSTER_ID:
                 state = "RUNNING" if self.engine.ready else "RESTARTING"
                 return {"cluster_id": CLUSTER_ID, "state": state, "spark_version": RUNTIME_VERSION}
@@ -145,8 +149,8 @@ class Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if not url.path.startswith("/.well-known/"):
-            sent = self.headers.get("Authorization") or ""
-            if not hmac.compare_digest(sent.encode(), f"Bearer {self.server.token}".encode()):
+            sent = (self.headers.get("Authorization") or "").encode()
+            if not any(hmac.compare_digest(sent, allowed) for allowed in self.server.credentials):
                 return self._json(401, {"error_code": "UNAUTHENTICATED", "message": "Invalid access token."})
         try:
             if url.path.startswith("/sql/") and self.command == "POST":

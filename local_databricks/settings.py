@@ -11,6 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CATALOG = "hive_metastore"
 #: The name that open-source Spark gives to the same catalog.
 SPARK_CATALOG = "spark_catalog"
+#: The one user that there is.
+USER = "local"
 CLUSTER_ID = "0000-000000-local"
 #: A cluster's path, not a warehouse's: dbt-databricks then asks for the runtime's version and keeps to what it can do.
 HTTP_PATH = f"sql/protocolv1/o/0/{CLUSTER_ID}"
@@ -95,6 +97,10 @@ class Settings:
         return self.state / "ca-bundle.pem"
 
     @property
+    def trust_store_file(self) -> Path:
+        return self.state / "ca.p12"
+
+    @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
@@ -118,6 +124,7 @@ class Settings:
             "LOCAL_DATABRICKS_HTTP_PATH": HTTP_PATH,
             "LOCAL_DATABRICKS_TOKEN": self.token(),
             "LOCAL_DATABRICKS_CA_FILE": str(self.ca_file),
+            "LOCAL_DATABRICKS_TRUST_STORE": str(self.trust_store_file),  # the same for Java (PKCS#12)
             # dbt-databricks probes the host, and its SDK calls it, through requests, which knows no other way to trust a CA
             "REQUESTS_CA_BUNDLE": str(self.ca_bundle_file),
         }

@@ -1,5 +1,6 @@
 """The engine: Apache Spark's Connect server with Delta Lake and a persistent catalog, as a JVM that this process owns."""
 
+import hashlib
 import logging
 import os
 import re
@@ -93,15 +94,18 @@ def find_java() -> Path:
     )
 
 
-def delta_jars(java: Path, say: Callable[[str], None]) -> list[Path]:
-    """Delta Lake's jars that Spark does not bring itself, downloaded once by the Ivy that Spark ships.
+def maven_jars(
+    java: Path, module: tuple[str, str, str], title: str, say: Callable[[str], None], sha256: str | None = None
+) -> Path:
+    """A module of Maven Central with all that it needs, downloaded once by the Ivy that Spark ships; returns the folder.
 
-    say: told one line before a download. Raises LocalDatabricksError where they cannot be had.
+    module: its group, artifact and version. title: what people call it. say: told one line before a download. sha256: of the
+    module's own jar, in hexadecimal. Raises LocalDatabricksError where they cannot be had, or the jar is another one.
     """
-    group, artifact, version = DELTA
+    group, artifact, version = module
     folder = cache_home() / "jars" / f"{artifact}-{version}"
     if not folder.exists():
-        say(f"Downloading Delta Lake {version} (once)")
+        say(f"Downloading {title} {version} (once)")
         draft = folder.with_name(f".{folder.name}.{os.getpid()}")
         trust = draft / "trust.p12"
         try:
@@ -117,23 +121,37 @@ def delta_jars(java: Path, say: Callable[[str], None]) -> list[Path]:
                 "-types", "jar", "bundle", "-retrieve", str(draft / "jars" / "[artifact]-[revision].[ext]"),
             ]  # fmt: skip
             run = subprocess.run(command, capture_output=True, text=True, timeout=900)
-            if run.returncode or not list((draft / "jars").glob(f"{artifact}-{version}.jar")):
+            own = draft / "jars" / f"{artifact}-{version}.jar"
+            if run.returncode or not own.exists():
                 reason = [x.strip() for x in (run.stdout + run.stderr).splitlines() if x.strip(" .\t:")][-1:]
                 raise LocalDatabricksError(
-                    f"Delta Lake's jars ({group}:{artifact}:{version}) could not be downloaded from Maven Central"
+                    f"{title} ({group}:{artifact}:{version}) could not be downloaded from Maven Central"
                     f" ({' '.join(reason)[:300]}); check the network or proxy, then run again."
+                )
+            if sha256 and hashlib.sha256(own.read_bytes()).hexdigest() != sha256:
+                raise LocalDatabricksError(
+                    f"{own.name} from Maven Central is not the file that was reviewed: its SHA-256 is another one."
                 )
             try:
                 (draft / "jars").replace(folder)
             except OSError:
-                if not folder.is_dir():  # else another endpoint was quicker, with the same jars
+                if not folder.is_dir():  # else another process was quicker, with the same jars
                     raise
         except subprocess.TimeoutExpired:
-            raise LocalDatabricksError("Downloading Delta Lake's jars took over 15 minutes; run again.") from None
+            raise LocalDatabricksError(f"Downloading {title} took over 15 minutes; run again.") from None
         except OSError as error:
-            raise LocalDatabricksError(f"Delta Lake's jars could not be kept in {folder.parent}: {error}.") from error
+            raise LocalDatabricksError(f"{title} could not be kept in {folder.parent}: {error}.") from error
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def delta_jars(java: Path, say: Callable[[str], None]) -> list[Path]:
+    """Delta Lake's jars that Spark does not bring itself.
+
+    say: told one line before a download. Raises LocalDatabricksError where they cannot be had.
+    """
+    folder = maven_jars(java, DELTA, "Delta Lake", say)
     of_spark = {_artifact(jar) for jar in SPARK_JARS.glob("*.jar")}
     return sorted(jar for jar in folder.glob("*.jar") if _artifact(jar) not in of_spark)
 

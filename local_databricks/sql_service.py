@@ -1,8 +1,7 @@
 """Databricks SQL's wire protocol: the server half of TCLIService (Thrift), answered by the engine.
 
-The Thrift types come with databricks-sql-connector (databricks/sql/thrift_api), as does the client that this was
-written against. What a client may ask is in its thrift_backend.py; calls that no client of ours makes are left out and
-answer with Thrift's own "unknown method".
+The Thrift types come with databricks-sql-connector (databricks/sql/thrift_api). What clients ask is in its
+thrift_backend.py, in DatabricksThriftServiceClient.java of the JDBC driver and in ThriftSessionBackend.ts of the Node driver.
 """
 
 import logging
@@ -13,16 +12,19 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pyarrow as pa
+import pyspark
 from databricks.sql.thrift_api.TCLIService import TCLIService
 from databricks.sql.thrift_api.TCLIService import ttypes as T
 from thrift.Thrift import TApplicationException
 
+from local_databricks import metadata
 from local_databricks.catalog import Catalog, Relation
 from local_databricks.engine import Engine
-from local_databricks.results import NOTHING, OK, Result, describe
+from local_databricks.parameters import bind
+from local_databricks.results import NOTHING, OK, Encoding, Result, describe
 from local_databricks.session import Session
 from local_databricks.settings import CATALOG, LocalDatabricksError
-from local_databricks.statements import columns, execute
+from local_databricks.statements import columns, comment, execute
 
 LOG = logging.getLogger(__name__)
 
@@ -32,6 +34,9 @@ POLL_WAIT = 5.0
 DIRECT_WAIT = 0.5
 #: A session whose client closed its last connection this many seconds ago is closed and its statements are cancelled.
 ABANDONED_AFTER = 10.0
+#: The newest version of the protocol that is spoken here: from it on, clients send parameters beside a statement. The next
+#: ones are not: V9 lets metadata calls go on in the background.
+VERSION = T.TProtocolVersion.SPARK_CLI_SERVICE_PROTOCOL_V8
 #: One answer's size: the connector asks for 10 MB; smaller ones keep many concurrent readers flat.
 MAX_ROWS, MAX_BYTES = 100_000, 8 << 20
 
@@ -39,8 +44,8 @@ MAX_ROWS, MAX_BYTES = 100_000, 8 << 20
 class Operation:
     """One statement: runs in a thread of its own until its first rows are there, then hands them out on demand."""
 
-    def __init__(self, session: "_Session", work: Callable[[], Result], kind: str, text: str):
-        self.id, self.kind, self.text, self.session = uuid.uuid4(), kind, text, session
+    def __init__(self, session: "_Session", work: Callable[[], Result], kind: str, text: str, encoding: Encoding):
+        self.id, self.kind, self.text, self.session, self.encoding = uuid.uuid4(), kind, text, session, encoding
         self.tag = f"local-databricks-{self.id.hex}"
         self.state, self.error, self.result = T.TOperationState.RUNNING_STATE, None, None
         self.done, self._lock = threading.Event(), threading.Lock()
@@ -86,12 +91,15 @@ class Operation:
 
     def handle(self) -> T.TOperationHandle:
         kind = getattr(T.TOperationType, self.kind)
-        return T.TOperationHandle(T.THandleIdentifier(self.id.bytes, self.id.bytes), kind, self.error is None)
+        # also of a failed statement: the Node driver takes one without a result for done, and tells no error
+        return T.TOperationHandle(T.THandleIdentifier(self.id.bytes, self.id.bytes), kind, hasResultSet=True)
 
     def status(self) -> T.TGetOperationStatusResp:
         response = T.TGetOperationStatusResp(OK, self.state, hasResultSet=self.result is not None)
         if self.error is not None:
             response.sqlState, text = describe(self.error)
+            # the call succeeded, the statement did not; the JDBC driver looks for the words here
+            response.status = T.TStatus(T.TStatusCode.SUCCESS_STATUS, sqlState=response.sqlState, errorMessage=text)
             response.errorCode, response.errorMessage, response.displayMessage = 0, text, text
             response.diagnosticInfo = str(self.error)
         elif self.result is not None:
@@ -99,17 +107,17 @@ class Operation:
         return response
 
     def metadata(self) -> T.TGetResultSetMetadataResp:
-        return (self.result or Result.of(NOTHING)).metadata()
+        return (self.result or Result.of(NOTHING)).metadata(self.encoding)
 
     def fetch(self, max_rows: int, max_bytes: int) -> T.TFetchResultsResp:
         result = self.result or Result.of(NOTHING)
         with self._lock:  # a client may ask twice at once; rows go out once and in order
             try:
-                rows = result.fetch(min(max_rows or MAX_ROWS, MAX_ROWS), min(max_bytes or MAX_BYTES, MAX_BYTES))
+                rows = result.fetch(min(max_rows or MAX_ROWS, MAX_ROWS), min(max_bytes or MAX_BYTES, MAX_BYTES), self.encoding)
             except Exception as error:  # the engine failed, or was cancelled, in the middle of the rows
                 state, text = describe(error)
                 return T.TFetchResultsResp(T.TStatus(T.TStatusCode.ERROR_STATUS, sqlState=state, errorMessage=text))
-        return T.TFetchResultsResp(OK, not result.exhausted, rows, result.metadata())
+        return T.TFetchResultsResp(OK, not result.exhausted, rows, result.metadata(self.encoding))
 
 
 class _Session(Session):
@@ -200,18 +208,33 @@ class SqlService(TCLIService.Iface):
         session.connections.add(getattr(self.current, "connection", 0))
         self.sessions[session.id] = session
         handle = T.TSessionHandle(T.THandleIdentifier(session.id.bytes, session.id.bytes))
-        version = T.TProtocolVersion.SPARK_CLI_SERVICE_PROTOCOL_V7
+        version = min(req.client_protocol_i64 or VERSION, VERSION)
         return T.TOpenSessionResp(OK, version, handle, {}, namespace, True)
 
     def CloseSession(self, req):
         self._close(uuid.UUID(bytes=req.sessionHandle.sessionId.guid))
         return T.TCloseSessionResp(OK)
 
+    def GetInfo(self, req):
+        """What the server is; clients ask it for its name and version."""
+        self._session(req.sessionHandle)
+        names = {
+            T.TGetInfoType.CLI_SERVER_NAME: "Spark SQL",
+            T.TGetInfoType.CLI_DBMS_NAME: "Spark SQL",
+            T.TGetInfoType.CLI_DBMS_VER: pyspark.__version__,
+        }
+        if req.infoType not in names:
+            status = T.TStatus(
+                T.TStatusCode.ERROR_STATUS, sqlState="0A000", errorMessage=f"GetInfo {req.infoType} is not known."
+            )
+            return T.TGetInfoResp(status, T.TGetInfoValue(stringValue=""))
+        return T.TGetInfoResp(OK, T.TGetInfoValue(stringValue=names[req.infoType]))
+
     # ---- statements
 
-    def _start(self, req, work, kind: str, response: type, text: str):
+    def _start(self, req, work, kind: str, response: type, text: str, encoding: Encoding):
         session = self._session(req.sessionHandle)
-        operation = Operation(session, lambda: work(session), kind, text)
+        operation = Operation(session, lambda: work(session), kind, text, encoding)
         self.operations[operation.id] = session.operations[operation.id] = operation
         limits, direct = req.getDirectResults, None
         if limits and operation.done.wait(DIRECT_WAIT):
@@ -230,9 +253,11 @@ class SqlService(TCLIService.Iface):
 
     def ExecuteStatement(self, req):
         text = re.sub(r"\A\s*/\*.*?\*/", "", req.statement, flags=re.S)  # dbt's own comment says nothing in a log
-        return self._start(
-            req, lambda session: execute(session, req.statement), "EXECUTE_STATEMENT", T.TExecuteStatementResp, text
-        )
+
+        def work(session: Session) -> Result:
+            return execute(session, bind(req.statement, req.parameters) if req.parameters else req.statement)
+
+        return self._start(req, work, "EXECUTE_STATEMENT", T.TExecuteStatementResp, text, Encoding.of(req))
 
     def GetOperationStatus(self, req):
         operation = self._operation(req.operationHandle)
@@ -260,39 +285,69 @@ class SqlService(TCLIService.Iface):
 
     # ---- metadata, from the catalog
 
-    def _metadata(self, req, kind: str, response: type, columns: str | dict[str, pa.DataType], rows: Callable):
-        return self._start(req, lambda session: Result.rows(columns, rows(session)), kind, response, kind)
+    def _metadata(self, req, kind: str, response: type, columns: dict[str, pa.DataType], rows: Callable):
+        """`rows` gives rows as long as the columns, or shorter: what is missing is null. Never in Arrow: no client of these
+        calls can say that it reads it."""
+
+        def work(session: Session) -> Result:
+            return Result.rows(columns, [(*row, *[None] * (len(columns) - len(row))) for row in rows(session)])
+
+        return self._start(req, work, kind, response, kind, Encoding(arrow=False))
+
+    def _schemas(self, req) -> list[str]:
+        """Names of schemas that a call's patterns mean. An empty catalog means "without one", which nothing is."""
+        if req.catalogName is not None and not _like(req.catalogName or "\\", CATALOG):
+            return []
+        return [name for name in self.catalog.schemas() if _like(req.schemaName, name)]
 
     def _relations(self, req) -> Iterator[Relation]:
-        for schema in self.catalog.schemas():
-            if _like(req.schemaName, schema):
-                yield from (r for r in self.catalog.relations(schema) if _like(req.tableName, r.name))
+        for schema in self._schemas(req):
+            yield from (r for r in self.catalog.relations(schema) if _like(req.tableName, r.name))
 
     def GetCatalogs(self, req):
-        return self._metadata(req, "GET_CATALOGS", T.TGetCatalogsResp, "TABLE_CAT", lambda session: [(CATALOG,)])
+        return self._metadata(req, "GET_CATALOGS", T.TGetCatalogsResp, metadata.CATALOGS, lambda session: [(CATALOG,)])
 
     def GetSchemas(self, req):
         return self._metadata(
-            req, "GET_SCHEMAS", T.TGetSchemasResp, "TABLE_SCHEM TABLE_CATALOG",
-            lambda session: [(name, CATALOG) for name in self.catalog.schemas() if _like(req.schemaName, name)],
+            req, "GET_SCHEMAS", T.TGetSchemasResp, metadata.SCHEMAS,
+            lambda session: [(name, CATALOG) for name in self._schemas(req)],
         )  # fmt: skip
 
     def GetTables(self, req):
         return self._metadata(
-            req, "GET_TABLES", T.TGetTablesResp, "TABLE_CAT TABLE_SCHEM TABLE_NAME TABLE_TYPE REMARKS",
+            req, "GET_TABLES", T.TGetTablesResp, metadata.TABLES,
             lambda session: [
-                (CATALOG, r.schema, r.name, r.kind, "")
+                (CATALOG, r.schema, r.name, r.kind, comment(r))
                 for r in self._relations(req) if not req.tableTypes or r.kind in req.tableTypes
             ],
         )  # fmt: skip
 
-    def GetColumns(self, req):
-        names = dict.fromkeys(["TABLE_CAT", "TABLE_SCHEM", "TABLE_NAME", "COLUMN_NAME", "TYPE_NAME"], pa.string())
+    def GetTableTypes(self, req):
+        rows = [("TABLE",), ("VIEW",)]
+        return self._metadata(req, "GET_TABLE_TYPES", T.TGetTableTypesResp, metadata.TABLE_TYPES, lambda session: rows)
 
+    def GetColumns(self, req):
         def rows(session: Session):
             for relation in self._relations(req):
-                for position, column in enumerate(columns(session, relation), start=1):
+                for position, column in enumerate(columns(session, relation)):
                     if _like(req.columnName, column.name):
-                        yield CATALOG, *relation.key, column.name, column.type.upper(), position
+                        yield metadata.column_row(*relation.key, column, position)
 
-        return self._metadata(req, "GET_COLUMNS", T.TGetColumnsResp, names | {"ORDINAL_POSITION": pa.int32()}, rows)
+        return self._metadata(req, "GET_COLUMNS", T.TGetColumnsResp, metadata.COLUMNS, rows)
+
+    def GetTypeInfo(self, req):
+        return self._metadata(
+            req, "GET_TYPE_INFO", T.TGetTypeInfoResp, metadata.TYPE_INFO, lambda session: metadata.type_rows()
+        )
+
+    # Functions of the user's own and keys: open-source Spark takes no PRIMARY KEY and the catalog keeps no functions, so there
+    # are none; a client that asks gets the empty list, which is true.
+
+    def GetFunctions(self, req):
+        return self._metadata(req, "GET_FUNCTIONS", T.TGetFunctionsResp, metadata.FUNCTIONS, lambda session: [])
+
+    def GetPrimaryKeys(self, req):
+        return self._metadata(req, "GET_TABLES", T.TGetPrimaryKeysResp, metadata.PRIMARY_KEYS, lambda session: [])
+
+    def GetCrossReference(self, req):
+        return self._metadata(req, "GET_TABLES", T.TGetCrossReferenceResp, metadata.CROSS_REFERENCE, lambda session: [])

@@ -19,7 +19,7 @@ from local_databricks.catalog import Name, Relation, View
 from local_databricks.delta import Column
 from local_databricks.results import NOTHING, Result, SqlError
 from local_databricks.session import Session, definition, quote
-from local_databricks.settings import CATALOG
+from local_databricks.settings import CATALOG, USER
 from local_databricks.words import CATALOGS, Words
 
 
@@ -58,6 +58,29 @@ def _in_schema(session: Session, words: Words) -> str:
 
 
 # ---- sessions and schemas
+
+
+def select(session: Session, words: Words) -> Result:
+    """SELECT of nothing but who and where one is, which clients ask when they connect; any other query is the engine's.
+
+    Engines know neither the catalog's name nor the current schema as the client does.
+    """
+    values = {
+        "CURRENT_CATALOG": CATALOG, "CURRENT_SCHEMA": session.schema, "CURRENT_DATABASE": session.schema,
+        "CURRENT_USER": USER, "SESSION_USER": USER, "USER": USER,
+    }  # fmt: skip
+    found: list[tuple[str, str]] = []
+    while (name := words.word()) in values and words.take(name):
+        value = values[name]
+        name = f"{name.lower()}()" if words.take("(", ")") else name.lower()
+        if words.take("AS") or (not words.done and words.word() != "," and words.word(1) in ("", ",")):
+            [name] = words.name()
+        found.append((name, value))
+        if words.done:
+            return Result.of(pa.table([pa.array([text]) for _, text in found], names=[name for name, _ in found]))
+        if not words.take(","):
+            break
+    return session.run(words)
 
 
 def use(session: Session, words: Words) -> Result:
@@ -182,11 +205,21 @@ def columns(session: Session, relation: Relation) -> list[Column]:
     ]
 
 
+def comment(relation: Relation) -> str:
+    """A table's or view's comment, empty where it has none; a table's that is gone from its place has none either."""
+    if relation.view:
+        return relation.view.comment or ""
+    try:
+        return delta.open_table(relation.location).metadata().description or ""
+    except SqlError:
+        return ""
+
+
 def _details(session: Session, relation: Relation) -> list[tuple[str, str]]:
     """What DESCRIBE EXTENDED and SHOW TABLE EXTENDED tell of a table or view as a whole."""
     created = datetime.datetime.fromtimestamp(relation.created_at, datetime.UTC)
     rows = [
-        ("Catalog", CATALOG), ("Database", relation.schema), ("Table", relation.name), ("Owner", "local"),
+        ("Catalog", CATALOG), ("Database", relation.schema), ("Table", relation.name), ("Owner", USER),
         ("Created Time", f"{created:%a %b %d %H:%M:%S UTC %Y}"),
         ("Type", "VIEW" if relation.view else "MANAGED" if relation.managed else "EXTERNAL"),
     ]  # fmt: skip
@@ -222,8 +255,10 @@ def describe(session: Session, words: Words) -> Result:
     """DESCRIBE [TABLE] [EXTENDED | FORMATTED] name; temporary views and queries are the engine's."""
     words.take("TABLE")
     extended = words.take("EXTENDED") or words.take("FORMATTED")
-    if words.peek("SELECT") or words.peek("WITH") or words.peek("QUERY"):
-        return session.run(words)
+    is_query = words.peek("SELECT") or words.peek("WITH")
+    if is_query or (words.word(1) and words.take("QUERY")):  # a prepared statement's client asks it
+        found = session.analyze(session.adapt(Words(words.rest())))
+        return Result.rows("col_name data_type comment", [(name, kind, None) for name, kind in found])
     key = words.relation(session.schema)
     if words.take("AS", "JSON"):
         raise SqlError("UNSUPPORTED_FEATURE", "DESCRIBE … AS JSON is not of this runtime.")
@@ -476,6 +511,7 @@ Handler = Callable[[Session, Words], Result]
 
 #: A statement's first words, and who takes it from there.
 HANDLERS: dict[tuple[str, ...], Handler] = {
+    ("SELECT",): select,
     ("USE",): use,
     ("USE", "CATALOG"): use_catalog,
     ("SET", "CATALOG"): use_catalog,

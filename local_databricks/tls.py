@@ -33,7 +33,7 @@ def ensure_certificates(settings: Settings) -> tuple[Path, Path]:
     if all(p.exists() for p in (certificate, key, settings.ca_file)):
         end = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
         if end - datetime.datetime.now(datetime.UTC) > datetime.timedelta(days=30):
-            _write_bundle(settings)
+            _write_bundles(settings)
             return certificate, key
 
     now = datetime.datetime.now(datetime.UTC)
@@ -81,7 +81,7 @@ def ensure_certificates(settings: Settings) -> tuple[Path, Path]:
     )
     write_private(certificate, server.public_bytes(pem).decode())
     write_private(settings.ca_file, ca.public_bytes(pem).decode())
-    _write_bundle(settings)
+    _write_bundles(settings)
     return certificate, key
 
 
@@ -95,19 +95,23 @@ def _trusted_by_this_machine() -> str:
     return ""
 
 
-def _write_bundle(settings: Settings) -> None:
-    """The machine's CAs and ours in one file: REQUESTS_CA_BUNDLE replaces the former, and the package hub needs them."""
+def _write_bundles(settings: Settings) -> None:
+    """The machine's CAs and ours in one file: REQUESTS_CA_BUNDLE replaces the former, and the package hub needs them.
+    And ours alone for Java's clients, whose drivers take a trust store."""
     write_private(settings.ca_bundle_file, _trusted_by_this_machine() + "\n" + settings.ca_file.read_text())
+    write_trust_store(settings.trust_store_file, settings.ca_file.read_text())
 
 
-def write_trust_store(path: Path) -> None:
-    """Write the machine's CAs as a PKCS#12 trust store for a JVM.
+def write_trust_store(path: Path, authorities: str = "") -> None:
+    """Write CAs as a PKCS#12 trust store for a JVM.
 
-    A JRE brings CAs of its own, without the one that a company's proxy signs with; Python's and the system's have it.
+    authorities: as PEM; where it is empty, the machine's CAs. A JRE brings CAs of its own, without the one that a company's
+    proxy signs with; Python's and the system's have it.
     """
+    pem = authorities or _trusted_by_this_machine()
     certificates = [
         pkcs12.PKCS12Certificate(certificate, f"ca{i}".encode())
-        for i, certificate in enumerate(x509.load_pem_x509_certificates(_trusted_by_this_machine().encode()))
+        for i, certificate in enumerate(x509.load_pem_x509_certificates(pem.encode()))
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(
