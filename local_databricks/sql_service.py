@@ -91,11 +91,11 @@ class Operation:
 
     def handle(self) -> T.TOperationHandle:
         kind = getattr(T.TOperationType, self.kind)
-        # also of a failed statement: the Node driver takes one without a result for done, and tells no error
         return T.TOperationHandle(T.THandleIdentifier(self.id.bytes, self.id.bytes), kind, hasResultSet=True)
 
     def status(self) -> T.TGetOperationStatusResp:
-        response = T.TGetOperationStatusResp(OK, self.state, hasResultSet=self.result is not None)
+        # also of a failed statement: the Node driver takes one without a result for done, and tells no error
+        response = T.TGetOperationStatusResp(OK, self.state, hasResultSet=True)
         if self.error is not None:
             response.sqlState, text = describe(self.error)
             # the call succeeded, the statement did not; the JDBC driver looks for the words here
