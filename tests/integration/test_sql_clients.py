@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from local_databricks.settings import LocalDatabricksError, cache_home
 from local_databricks.spark import find_java, maven_jars
 from local_databricks.tls import TRUST_STORE_PASSWORD
-from tests.conftest import clients, connect
+from tests.conftest import ROOT, clients, connect
 from tests.integration.test_run import undisturbed  # noqa: F401
 
 CLIENTS = Path(__file__).resolve().parent.parent / "clients"
@@ -345,6 +346,32 @@ def test_both_read_gold_as_python_does(gold, read_by_jdbc, read_by_node):
     assert {row["TABLE_NAME"] for row in found["tables"]} == tables
     assert found["rows"] == len(facts)
     assert found["values"] == {name: len(facts) - facts[name].null_count for name in facts.column_names}
+
+
+def test_steep_s_metrics_give_what_gold_says(gold):
+    """The SQL that Steep is given for each metric, over all invoices, against the aggregates that dbt makes of them."""
+    module = yaml.safe_load((ROOT / "deploy" / "steep" / "fct_invoices.yaml").read_text())["module"]
+    metrics = {m["identifier"]: m["sql_expression"] for m in module["metrics"] if "sql_expression" in m}
+    columns = ", ".join(f"{sql} as {name}" for name, sql in metrics.items())
+    with connect(gold) as connection, connection.cursor() as cursor:
+        cursor.execute(f"select {columns} from gold.fct_invoices")
+        found = cursor.fetchone().asDict()
+        cursor.execute(
+            "select sum(net_revenue_reporting) as revenue, sum(net_amount_reporting) as net_amount,"
+            " sum(tax_amount_reporting) as tax_amount, sum(total_amount_reporting) as total_amount,"
+            " sum(invoice_count) as invoices, sum(credit_note_count) as credit_notes,"
+            " sum(without_rate_count) as documents_without_rate from gold.agg_invoices_country_month"
+        )
+        expected = cursor.fetchone().asDict()
+        cursor.execute(
+            "select sum(if(status = 'overdue', invoice_count, 0)) as overdue_invoices,"
+            " sum(if(status in ('draft', 'cancelled'), 0, invoice_count)) as issued_invoices"
+            " from gold.agg_invoices_country_month_status"
+        )
+        expected |= cursor.fetchone().asDict()
+    assert expected.keys() | {"average_invoice_value"} == found.keys()
+    assert {name: found[name] for name in expected} == expected
+    assert 0 < found["average_invoice_value"] < found["total_amount"]
 
 
 # ---- Python's own parameters
