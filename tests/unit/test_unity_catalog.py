@@ -4,16 +4,26 @@ Only a workspace can run the SQL; what can be shown without one is that it parse
 out, what dbt's adapter sends for a masked column, and what the masks' expressions give on an engine.
 """
 
+import json
 import re
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 import sqlglot
-from dbt.adapters.databricks.column import DatabricksColumn
+import yaml
 from sqlglot import exp
 
+from local_databricks import sql_service
+from local_databricks.packages import resolve
+from local_databricks.results import NOTHING, Result
+from local_databricks.server import Server
 from local_databricks.session import quote
-from tests.conftest import connect
+from local_databricks.settings import HTTP_PATH, Settings
+from tests.conftest import ROOT, connect, free_port
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "deploy" / "unity_catalog"
 WORKSPACE = {
@@ -161,13 +171,142 @@ def test_no_column_is_masked_where_the_variable_is_not_set(parsed):
             assert not column.get("column_mask"), node["name"]
 
 
-def test_a_table_is_created_with_its_masks(models):
-    """What the adapter puts into CREATE TABLE, so that a table that dbt makes anew is at no moment without them."""
-    [facts] = [model for model in models if model["name"] == "fct_invoices"]
-    column = facts["columns"]["customer_key"]
-    rendered = DatabricksColumn.create("customer_key", "string").enrich(column, not_null=True).render_for_create()
-    assert rendered.endswith(" MASK a_catalog.governance.customer_pseudonym") and " NOT NULL " in rendered
-    assert facts["config"]["incremental_apply_config_changes"] is True, "else a table that exists would get none"
+# ---- what dbt sends
+
+BUILT = ("silver_invoices", "fct_invoices", "dim_customers")
+
+
+class Workspace:
+    """A Databricks workspace that keeps nothing and writes down what it is told, over the local endpoint's own protocol.
+
+    Of what is there it answers what dbt asks: the columns that the project's models have by `manifest`, tables where
+    `has_tables`, no masks on them, and whether the principal is a member of every group by `is_member`.
+    """
+
+    def __init__(self, manifest: dict, home: Path):
+        self.models = {n["alias"]: n for n in manifest["nodes"].values() if n["resource_type"] == "model"}
+        self.statements: list[str] = []
+        self.has_tables, self.is_member = False, True
+        self.settings = Settings(home, free_port(), 512, "sail")
+        engine = SimpleNamespace(ready=True, problem="", title="none", pid=0, handlers={}, on_death=None)
+        self.server = Server(self.settings, engine)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def execute(self, _: object, statement: str) -> Result:
+        text = " ".join(re.sub(r"/\*.*?\*/", "", statement, flags=re.S).split())
+        self.statements.append(text)
+        if "is_account_group_member" in text:
+            return Result.rows({"member": pa.bool_()}, [(self.is_member,)])
+        if "clusterUsageTags.sparkVersion" in text:
+            return Result.rows("key value", [("spark.databricks.clusterUsageTags.sparkVersion", "16.4.x-scala2.13")])
+        if found := re.fullmatch(r"DESCRIBE TABLE EXTENDED (\S+) AS JSON", text):
+            name = re.sub("__(dbt_tmp|contract)$", "", found[1].replace("`", "").split(".")[-1])
+            columns = [
+                {"name": column["name"], "type": _type(column.get("data_type") or "string"), "nullable": True}
+                for column in self.models[name]["columns"].values()
+            ]
+            facts = {"table_name": name, "type": "MANAGED", "provider": "delta", "table_properties": {}, "columns": columns}
+            return Result.rows("json_metadata", [(json.dumps(facts),)])
+        if "information_schema`.`tables" in text and self.has_tables:
+            names = [n for n, model in self.models.items() if f"'{model['schema']}'" in text and model["name"] in BUILT]
+            rows = [(name, "table", "delta", "data_platform", "managed") for name in names]
+            return Result.rows("table_name table_type file_format table_owner databricks_table_type", rows)
+        if text.startswith("SHOW SCHEMAS"):
+            return Result.rows("databaseName", [("silver",), ("gold",)])
+        if text.upper().startswith("SHOW GRANTS"):
+            return Result.rows("Principal ActionType ObjectType ObjectKey", [("somebody", "SELECT", "TABLE", "t")])
+        return Result.of(NOTHING)
+
+
+def _type(name: str) -> dict:
+    found = re.fullmatch(r"decimal\((\d+),\s*(\d+)\)", name)
+    return {"name": "decimal", "precision": int(found[1]), "scale": int(found[2])} if found else {"name": name}
+
+
+@pytest.fixture(scope="module")
+def workspace(parsed, tmp_path_factory) -> Iterator[Workspace]:
+    with pytest.MonkeyPatch.context() as patch:
+        made = Workspace(parsed(**WORKSPACE), tmp_path_factory.mktemp("workspace"))
+        patch.setattr(sql_service, "execute", made.execute)
+        yield made
+        made.server.shutdown()
+        made.server.close()
+
+
+def run_dbt(workspace: Workspace, **state: bool) -> tuple[dict[str, str], list[str]]:
+    """Build masked models of both strategies; returns each one's outcome, and the statements that dbt sent."""
+    from dbt.cli.main import dbtRunner
+
+    workspace.has_tables, workspace.is_member = state["has_tables"], state["is_member"]
+    workspace.statements.clear()
+    settings, home = workspace.settings, workspace.settings.home
+    output = {
+        "type": "databricks", "catalog": "a_catalog", "schema": "dev_tester", "host": settings.address, "http_path": HTTP_PATH,
+        "token": settings.token(), "threads": 1,
+        "connection_parameters": {
+            "_connection_uri": f"https://{settings.address}/{HTTP_PATH}", "_tls_trusted_ca_file": str(settings.ca_file),
+            "enable_telemetry": False,
+        },
+    }  # fmt: skip
+    profile = {"invoices_countries": {"target": "databricks", "outputs": {"databricks": output}}}
+    (home / "profiles.yml").write_text(yaml.safe_dump(profile))
+    variables = {"DBT_TARGET_PATH": str(home / "target"), "DBT_LOG_PATH": str(home / "logs")}
+    resolve()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (WORKSPACE | variables | {"REQUESTS_CA_BUNDLE": str(settings.ca_bundle_file)}).items():
+            patch.setenv(name, value)
+        where = ("--project-dir", str(ROOT), "--profiles-dir", str(home))
+        done = dbtRunner().invoke(["--quiet", "run", "--select", *BUILT, *where])
+    results = done.result or []  # none where a hook at the start stops the run
+    outcomes = {r.node.name: f"{r.status}: {r.message}" for r in results if r.node.resource_type == "model"}
+    return outcomes or {"the run": f"error: {done.exception}"}, list(workspace.statements)
+
+
+def positions(statements: list[str], pattern: str) -> list[int]:
+    return [number for number, text in enumerate(statements) if re.search(pattern, text, re.I)]
+
+
+MASKED = [
+    ("silver", "invoices", "customer_id", "customer_or_null"),
+    ("gold", "fct_invoices", "customer_key", "customer_pseudonym"),
+    ("gold", "fct_invoices", "customer_id", "customer_pseudonym"),
+    ("gold", "dim_customers", "customer_key", "customer_pseudonym"),
+    ("gold", "dim_customers", "customer_id", "customer_pseudonym"),
+]
+
+
+def test_a_table_that_dbt_makes_has_its_masks_before_its_first_row(workspace):
+    outcomes, sent = run_dbt(workspace, has_tables=False, is_member=True)
+    assert all(outcome.startswith("success") for outcome in outcomes.values()) and len(outcomes) == 3, outcomes
+    for schema, table, column, function in MASKED:
+        name = rf"`a_catalog`\.`{schema}`\.`{table}`"
+        [made] = positions(sent, rf"create or replace table {name} ")
+        [filled] = positions(sent, rf"insert into {name} ")
+        comment = r"( COMMENT '(\\'|[^'])*')?"
+        definition = rf"`{column}` string( NOT NULL)?{comment} MASK a_catalog\.governance\.{function}\b"
+        assert made < filled and re.search(definition, sent[made], re.I), sent[made]
+
+
+def test_a_table_that_is_there_gets_its_masks_before_new_rows_and_keeps_only_its_readers(workspace):
+    outcomes, sent = run_dbt(workspace, has_tables=True, is_member=True)
+    assert all(outcome.startswith("success") for outcome in outcomes.values()) and len(outcomes) == 3, outcomes
+    assert not positions(sent, "create or replace table")
+    for schema, table, column, function in MASKED:
+        name = rf"`a_catalog`\.`{schema}`\.`{table}`"
+        [masked] = positions(sent, rf"alter table {name} alter column `{column}` set mask a_catalog\.governance\.{function}")
+        [filled] = positions(sent, rf"(merge .*into|insert overwrite( table)?) {name} ")
+        assert masked < filled
+    for group in ("analysts", "bi_readers"):
+        assert positions(sent, rf"grant select on .*`fct_invoices` to .*`{group}`"), group
+    assert positions(sent, r"revoke select on .*`fct_invoices` from `somebody`")
+    assert not positions(sent, r"grant .*`silver`\.`invoices`")
+
+
+def test_a_principal_that_would_write_pseudonyms_builds_nothing(workspace):
+    outcomes, sent = run_dbt(workspace, has_tables=True, is_member=False)
+    assert not any(outcome.startswith("success") for outcome in outcomes.values())
+    assert not positions(sent, "merge|insert|create or replace table")
+    assert "no member of the account group customer_data_readers" in outcomes["the run"]
 
 
 # ---- what the masks give
