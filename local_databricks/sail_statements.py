@@ -745,12 +745,17 @@ _DEFAULTS = {
 }
 
 
+_UTC = ("UTC", "ETC/UTC")
+
+
 def set_(session: Session, words: Words) -> Result:
     """SET key = value, SET key: the settings of this session."""
     if words.done:
         return Result.rows("key value", sorted(session.configuration.items()))
-    if words.peek("TIME", "ZONE"):
-        raise refuse("A session time zone other than UTC")
+    if words.take("TIME", "ZONE"):
+        if words.rest().strip("'\"").upper() not in _UTC:
+            raise refuse("A session time zone other than UTC")
+        return Result.of(NOTHING)
     key = ".".join(words.name())
     if not words.take("="):
         words.end()
@@ -758,7 +763,7 @@ def set_(session: Session, words: Words) -> Result:
     value = words.rest().strip("'\"")
     if key == "spark.sql.ansi.enabled" and value.lower() != "true":
         raise refuse("SET spark.sql.ansi.enabled = false")
-    if key == "spark.sql.session.timeZone" and value.upper() not in ("UTC", "ETC/UTC"):
+    if key == "spark.sql.session.timeZone" and value.upper() not in _UTC:
         raise refuse("A session time zone other than UTC")
     session.configuration[key] = value
     return Result.rows("key value", [(key, value)])

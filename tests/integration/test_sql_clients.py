@@ -391,5 +391,6 @@ def test_python_binds_parameters_and_is_told_a_missing_one(endpoint_of, engine):
         cursor.execute("select current_catalog(), current_schema() as here")
         assert tuple(cursor.fetchone()) == ("hive_metastore", "default")
         assert [column[0] for column in cursor.description] == ["current_catalog()", "here"]
+        cursor.execute("set time zone 'UTC'")  # some tools begin with it
         cursor.execute("describe query select 1 as one, 'x' as two")
         assert [(row.col_name, row.data_type) for row in cursor.fetchall()] == [("one", "int"), ("two", "string")]
