@@ -511,10 +511,11 @@ def _expressions_tmdl(model: Model) -> str:
         for name, day in {"RangeStart": first, "RangeEnd": f"{int(last[:4]) + 1}-01-01"}.items():
             year, month, number = (int(part) for part in day.split("-"))
             moment = f"#datetime({year}, {month}, {number}, 0, 0, 0)"
+            kind = 'meta [IsParameterQuery = true, Type = "DateTime", IsParameterQueryRequired = true]'
             lines += [
                 f"/// The {'first day that is loaded' if name == 'RangeStart' else 'day after the last that is loaded'}, by"
                 " invoice date. Incremental refresh sets it for each month.",
-                f'expression {name} = {moment} meta [IsParameterQuery = true, Type = "DateTime", IsParameterQueryRequired = true]',
+                f"expression {name} = {moment} {kind}",
                 f"\tlineageTag: {_id('expression', name)}", "", "\tannotation PBI_ResultType = DateTime", "",
             ]  # fmt: skip
     return _file(lines)

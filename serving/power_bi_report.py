@@ -1,6 +1,6 @@
 """The report of the Power BI project, in the format PBIR: a JSON file for each page and visual.
 
-Format: https://learn.microsoft.com/power-bi/developer/projects/projects-report; the schemas that the files name are Microsoft's.
+Format: https://learn.microsoft.com/power-bi/developer/projects/projects-report, and the schemas that the files name.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ THEME_FILE = "theme.json"
 def report_files(mapping: dict[str, Any], model: Model) -> dict[str, Any]:
     """The report's files: their content for JSON, by path below the report's folder.
 
-    mapping is the content of report.yml. Raises IngestionError, one sentence, for a field that the model does not have or hides,
-    and for a visual that does not fit on its page, has no alternative text, or lies over another.
+    mapping is the content of report.yml. Raises IngestionError, one sentence, for a field that the model does not have or
+    hides, and for a visual that does not fit on its page, has no alternative text, or lies over another.
     """
     pages = mapping["pages"]
     files: dict[str, Any] = {
