@@ -208,7 +208,7 @@ def _table(source: str, entry: dict[str, Any], nodes: dict[str, Any]) -> Table:
                 sort_by=known.get("sort_by"),
             )
         )
-    return Table(
+    table = Table(
         source=source,
         name=entry["name"],
         description=_words(nodes[source]["description"]),
@@ -217,6 +217,12 @@ def _table(source: str, entry: dict[str, Any], nodes: dict[str, Any]) -> Table:
         hierarchies=entry.get("hierarchies", {}),
         refresh=entry.get("refresh"),
     )
+    named = [column.sort_by for column in columns if column.sort_by] + ([table.date] if table.date else [])
+    named += [level for levels in table.hierarchies.values() for level in levels]
+    named += [table.refresh["column"], *table.refresh["unwatched"]] if table.refresh else []
+    for name in named:
+        table.column(name)  # raises where there is none
+    return table
 
 
 def _type(column: str, data_type: str) -> str:
@@ -263,15 +269,21 @@ def _relationships(manifest: dict[str, Any], mapping: dict[str, Any], tables: di
     for key in [*inactive, *left_out]:
         if key not in seen:
             raise IngestionError(f"relationships of powerbi/model.yml name {key}, for which dbt has no relationships test")
-    taken: dict[tuple[str, str], str] = {}
+    facts, taken = next(iter(tables.values())).name, {}
     for key, relationship in found.items():
-        pair = (relationship.from_table, relationship.to_table)
-        if relationship.active and pair in taken:
+        if relationship.active and (relationship.from_table, relationship.to_table) in taken:
             raise IngestionError(
-                f"{taken[pair]} and {key} both relate {pair[0]} to {pair[1]}: name one under relationships of powerbi/model.yml"
+                f"{taken[relationship.from_table, relationship.to_table]} and {key} both relate {relationship.from_table} to"
+                f" {relationship.to_table}: name one as inactive under relationships of powerbi/model.yml"
+            )
+        # a relationship of a table with itself cannot be, and one between dimensions is a second way to one of them
+        if relationship.active and (relationship.from_table != facts or relationship.to_table == facts):
+            raise IngestionError(
+                f"{key} relates {relationship.from_table} to {relationship.to_table}, which makes no star: name it with a"
+                " reason as left_out under relationships of powerbi/model.yml"
             )
         if relationship.active:
-            taken[pair] = key
+            taken[relationship.from_table, relationship.to_table] = key
     return [found[key] for key in sorted(found)]
 
 
@@ -429,8 +441,6 @@ def fingerprint_query(table: Table) -> str:
     """The M expression whose text changes when any row of a month does: their number, and the sum of a hash over all watched
     columns. Power BI asks for it month by month, and loads a month anew where it differs."""
     refresh = table.refresh or {}
-    for name in (refresh["column"], *refresh["unwatched"]):
-        table.column(name)
     names = [column.source for column in table.columns if column.source not in refresh["unwatched"]]
     watched = _listed(names, " " * 12).replace("\n" + " " * 12, ' "\n        & "')
     day = 'Date.ToText(Date.From({}), [Format = "yyyy-MM-dd"])'
