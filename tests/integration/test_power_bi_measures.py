@@ -23,7 +23,7 @@ from tests.integration.test_run import undisturbed  # noqa: F401
 SEED = 20260701
 #: How many cells of each grouping are evaluated, of those there are.
 CELLS = 40
-MONTH, COUNTRY, STATUS = "Dates.Month start", "Countries.Country key", "Invoices.Status"
+MONTH, YEAR, COUNTRY, STATUS = "Dates.Month start", "Dates.Year", "Countries.Country key", "Invoices.Status"
 #: What MetricFlow is asked to group by, with the columns of the semantic model that are the same.
 GROUPINGS = {
     "country,metric_time__month": {"country": COUNTRY, "metric_time__month": MONTH},
@@ -184,12 +184,12 @@ def table_cells(gold) -> list[Cell]:
             """,
         )
     )
-    # the newest month is held against the same days of the year before, and not against the whole month
-    year_before = f"invoice_date between add_months(date'{month}', -12) and add_months(date'{newest}', -12)"
-    now = f"{revenue} filter (where invoice_date between date'{month}' and date'{newest}')"
-    before = f"{revenue} filter (where {year_before})"
-    same_days = f"select date'{month}', {growth(now, before)} as `Revenue year over year` from gold.fct_invoices"
-    cells += cells_of(gold, [MONTH], same_days)
+    # a month or year that has only begun is held against the same days of the year before, and not against all of it
+    for column, first, value in ((MONTH, month, f"date'{month}'"), (YEAR, newest.replace(month=1, day=1), str(newest.year))):
+        now = f"{revenue} filter (where invoice_date between date'{first}' and date'{newest}')"
+        year_before = f"invoice_date between add_months(date'{first}', -12) and add_months(date'{newest}', -12)"
+        grown = growth(now, f"{revenue} filter (where {year_before})")
+        cells += cells_of(gold, [column], f"select {value}, {grown} as `Revenue year over year` from gold.fct_invoices")
     cells += some(
         cells_of(
             gold,
