@@ -213,6 +213,15 @@ def _objects(visual: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     elif visual["type"] == "actionButton":
         objects["icon"] = [{"properties": {"shapeType": _literal("back")}, "selector": {"id": "default"}}]
         container["visualLink"] = [{"properties": {"show": _literal(True), "type": _literal("Back")}}]
+    elif visual["type"] == "cardVisual":
+        # all values side by side; a value alone that is a text says by itself what it is
+        objects["layout"] = [
+            {"properties": {"columnCount": _literal(len(visual["fields"]["Data"])), "style": _literal("Cards")}}
+        ]
+        if visual.get("is_text"):
+            objects["label"] = [{"properties": {"show": _literal(False)}, "selector": {"id": "default"}}]
+            size = {"expr": {"Literal": {"Value": "11D"}}}
+            objects["value"] = [{"properties": {"fontSize": size}, "selector": {"id": "default"}}]
     elif visual["type"] == "slicer":
         objects["data"] = [{"properties": {"mode": _literal("Dropdown")}}]
         objects["general"] = [{"properties": {"selfFilterEnabled": _literal(True)}}]  # a box to search in
