@@ -1,10 +1,11 @@
-"""What reads a Power BI project where there is no Power BI: Microsoft's library for TMDL, and an evaluator of DAX.
+"""What reads a Power BI project where there is no Power BI: Microsoft's libraries for TMDL and for M, and an evaluator of DAX.
 
-Both come from the Python package index, into the cache and not into the environment, which has no use for them.
+They come from the Python and npm package indexes, into the cache and not into the environment, which has no use for them.
 - pbi-cli-tool carries Microsoft.AnalysisServices.Tabular (TOM), with which Power BI Desktop reads and writes TMDL; pythonnet
   and clr-loader load it into the .NET runtime of dotnetcore2.
 - pbix-mcp has an evaluator of DAX, which its authors hold against Power BI Desktop's answers. Of its 0.9.149: a comma in the
   brackets of a measure's name within a call is taken for the end of an argument.
+- @microsoft/powerquery-parser is the parser of M in Microsoft's own editors.
 """
 
 import hashlib
@@ -27,6 +28,20 @@ import pytest
 from serving.power_bi import Model
 
 PACKAGES = ("clr-loader==0.3.1", "dotnetcore2==3.1.23", "pbi-cli-tool==3.12.0", "pbix-mcp==0.9.149", "pythonnet==3.2.1")
+M_PARSER = "@microsoft/powerquery-parser@2.0.0"
+#: What is wrong with each of the expressions on standard input, or null, as JSON.
+M = """
+const parser = require("@microsoft/powerquery-parser");
+const expressions = JSON.parse(require("fs").readFileSync(0, "utf8"));
+(async () => {
+  const found = {};
+  for (const [name, text] of Object.entries(expressions)) {
+    const result = await parser.TaskUtils.tryLexParse(parser.DefaultSettings, text);
+    found[name] = parser.TaskUtils.isParseStageOk(result) ? null : String(result.error?.message ?? result.resultKind);
+  }
+  console.log(JSON.stringify(found));
+})();
+"""
 #: TOM's reading of a folder of TMDL, as JSON.
 TOM = """
 import json, sys, tempfile
@@ -87,23 +102,42 @@ print(json.dumps({
 """
 
 
-@cache
-def tools() -> Path:
-    """The folder of the packages, which are downloaded once."""
+def _installed(name: str, packages: tuple[str, ...], install: Callable[[Path], list]) -> Path:
+    """A folder of the cache with these packages, which the command `install` puts into a folder once."""
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "invoices-countries"
-    folder = caches / f"power-bi-tools-{hashlib.sha256(' '.join(PACKAGES).encode()).hexdigest()[:12]}"
+    folder = caches / f"{name}-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:12]}"
     if not folder.is_dir():
         caches.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(dir=caches))  # and then moved as a whole: another process may do the same
-        uv = shutil.which("uv") or Path(sys.executable).parent / "uv"
-        install = [uv, "pip", "install", "--quiet", "--no-deps", "--python", sys.executable, "--target", made, *PACKAGES]
-        done = subprocess.run(install, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
+        done = subprocess.run([*install(made), *packages], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
         try:
             made.rename(folder)
         except OSError:
             shutil.rmtree(made)
     return folder
+
+
+@cache
+def tools() -> Path:
+    """The folder of the Python packages."""
+    uv = shutil.which("uv") or Path(sys.executable).parent / "uv"
+    options = ["--quiet", "--no-deps", "--python", sys.executable, "--target"]
+    return _installed("power-bi-tools", PACKAGES, lambda folder: [uv, "pip", "install", *options, folder])
+
+
+def faults_of_m(expressions: dict[str, str]) -> dict[str, str | None]:
+    """What Microsoft's parser of M finds wrong with each expression, None where nothing; by the keys of `expressions`."""
+    if not shutil.which("npm"):
+        pytest.skip("there is no npm on this machine")
+    options = ["--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]
+    folder = _installed("power-bi-m-parser", (M_PARSER,), lambda folder: ["npm", "install", *options, folder])
+    done = subprocess.run(
+        ["node", "-e", M], input=json.dumps(expressions), env={**os.environ, "NODE_PATH": str(folder / "node_modules")},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def read_by_tom(folder: Path) -> dict[str, Any]:

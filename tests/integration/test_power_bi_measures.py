@@ -22,7 +22,7 @@ from tests.integration.test_run import undisturbed  # noqa: F401
 
 SEED = 20260701
 #: How many cells of each grouping are evaluated, of those there are.
-CELLS = 40
+CELLS = 150
 MONTH, YEAR, COUNTRY, STATUS = "Dates.Month start", "Dates.Year", "Countries.Country key", "Invoices.Status"
 #: What MetricFlow is asked to group by, with the columns of the semantic model that are the same.
 GROUPINGS = {

@@ -18,7 +18,7 @@ from referencing.jsonschema import DRAFT7
 from ingestion.settings import IngestionError
 from serving import power_bi
 from serving.power_bi_report import HEIGHT, WIDTH, report_files
-from tests.fixtures_power_bi import read_by_tom
+from tests.fixtures_power_bi import faults_of_m, read_by_tom
 
 TMDL = f"{power_bi.SEMANTIC_MODEL}/definition"
 
@@ -250,6 +250,16 @@ def test_microsofts_library_reads_the_incremental_refresh_as_it_is_meant(tom, mo
     }  # fmt: skip
     hashed = re.search(r"xxhash64\((.*?)\) as decimal", power_bi.fingerprint_query(facts).replace('"\n        & "', ""))[1]
     assert hashed.split(", ") == [column.source for column in facts.columns if column.source != "as_of_date"]
+
+
+def test_microsofts_parser_reads_every_power_query_expression(tom):
+    expressions = {name: table["partitions"][0][1] for name, table in tom["tables"].items()} | tom["parameters"]
+    refresh = tom["tables"]["Invoices"]["refresh"]
+    expressions |= {"source": refresh["source"], "polling": refresh["polling"]}
+    assert len(expressions) == 12
+    assert faults_of_m(expressions) == dict.fromkeys(expressions)
+    broken = {name: "".join(text.rpartition(")")[::2]) for name, text in expressions.items() if ")" in text}
+    assert len(broken) > 6 and all(faults_of_m(broken).values())
 
 
 @pytest.mark.parametrize(
