@@ -10,6 +10,7 @@ https://learn.microsoft.com/power-bi/developer/projects/projects-overview; incre
 https://learn.microsoft.com/power-bi/connect-data/incremental-refresh-xmla.
 """
 
+import contextlib
 import json
 import re
 import textwrap
@@ -166,6 +167,15 @@ def semantic_model(manifest: dict[str, Any], mapping: dict[str, Any]) -> Model:
             for name, entry in mapping["roles"].items()
         },
     )
+    for table in tables:
+        names = [column.name for column in table.columns]
+        names += [measure.name for measure in model.measures] if table is tables[0] else []
+        known = [name.lower() for name in names]
+        for name in names:
+            if known.count(name.lower()) > 1:
+                raise IngestionError(
+                    f"the table {table.name} has two fields named {name}: name one otherwise in powerbi/model.yml"
+                )
     for measure in model.measures:
         for problem in unknown_references(measure.dax, model):
             raise IngestionError(
@@ -582,6 +592,22 @@ def _platform(kind: str, description: str) -> str:
     )
 
 
+@contextlib.contextmanager
+def _complete(name: str) -> Iterator[None]:
+    """Within, a key that is missing is one of the file of that name."""
+    try:
+        yield
+    except KeyError as error:
+        raise IngestionError(f"something in powerbi/{name} has no {error.args[0]}") from error
+
+
+def _exposure(manifest: dict[str, Any]) -> dict[str, Any]:
+    for exposure in manifest["exposures"].values():
+        if exposure["name"] == EXPOSURE:
+            return exposure
+    raise IngestionError(f"models/_exposures.yml has no {EXPOSURE}, which the Power BI project is")
+
+
 def definition(manifest: dict[str, Any], folder: Path = FOLDER) -> dict[str, str]:
     """Every file of the project: its text, by its path with slashes below powerbi/.
 
@@ -589,9 +615,11 @@ def definition(manifest: dict[str, Any], folder: Path = FOLDER) -> dict[str, str
     """
     from serving.power_bi_report import report_files
 
-    model = semantic_model(manifest, read_mapping("model.yml", folder))
-    exposure = next(each for each in manifest["exposures"].values() if each["name"] == EXPOSURE)
-    described = _words(exposure["description"])
+    with _complete("model.yml"):
+        model = semantic_model(manifest, read_mapping("model.yml", folder))
+    with _complete("report.yml"):
+        report = report_files(read_mapping("report.yml", folder), model)
+    described = _words(_exposure(manifest)["description"])
     files = {
         f"{PROJECT}.pbip": _json(
             {
@@ -627,7 +655,7 @@ def definition(manifest: dict[str, Any], folder: Path = FOLDER) -> dict[str, str
         files[f"{SEMANTIC_MODEL}/definition/tables/{table.name}.tmdl"] = _table_tmdl(table, model)
     for name, (description, hides) in model.roles.items():
         files[f"{SEMANTIC_MODEL}/definition/roles/{name}.tmdl"] = _role_tmdl(name, description, hides)
-    for path, content in report_files(read_mapping("report.yml", folder), model).items():
+    for path, content in report.items():
         files[f"{REPORT}/{path}"] = _json(content)
     return files
 
@@ -689,9 +717,8 @@ def check(folder: Path = FOLDER, manifest: dict[str, Any] | None = None) -> list
             found.append(
                 f"powerbi/{path} is not what dbt's manifest, model.yml and report.yml make: run python -m serving power-bi"
             )
-    exposure = next(each for each in manifest["exposures"].values() if each["name"] == EXPOSURE)
     read = set(read_mapping("model.yml")["tables"])
-    named = {key.rpartition(".")[2] for key in exposure["depends_on"]["nodes"]}
+    named = {key.rpartition(".")[2] for key in _exposure(manifest)["depends_on"]["nodes"]}
     for table in sorted(read - named):
         found.append(f"models/_exposures.yml: {EXPOSURE} reads {table}, which its depends_on does not name")
     return found

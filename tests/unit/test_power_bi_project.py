@@ -139,6 +139,8 @@ def test_the_model_is_a_star(model):
         (lambda m: m["measures"][0].update(metric="profit"), "the metric profit, which dbt's semantic layer does not have"),
         (lambda m: m["measures"][0].update(dax="SUM(Invoices[Profit])"), r"uses Invoices\[Profit\], which the model does not"),
         (lambda m: m["measures"][0].update(dax="[Profit] + 1"), r"uses \[Profit\], which the model does not"),
+        (lambda m: m["measures"].append(m["measures"][0]), "Invoices has two fields named Revenue"),
+        (lambda m: m["tables"]["dim_dates"]["columns"]["date_key"].update(name="Year"), "Dates has two fields named Year"),
         (lambda m: m["roles"]["Without customers"]["hides"].append("dim_customers.name"), "names dim_customers.name"),
         (lambda m: m["roles"]["Without customers"]["hides"].append("dim_shops.name"), "name the table dim_shops"),
     ],
@@ -157,6 +159,17 @@ def test_a_type_that_power_bi_does_not_have_is_one_sentence(manifest):
         power_bi.definition(changed)
 
 
+@pytest.mark.parametrize(
+    ("file", "line"), [("model.yml", "    folder: Revenue\n"), ("report.yml", "        type: lineChart\n")]
+)
+def test_a_missing_key_is_one_sentence(manifest, tmp_path, file, line):
+    for name in ("model.yml", "report.yml"):
+        shutil.copy(power_bi.FOLDER / name, tmp_path / name)
+    (tmp_path / file).write_text((tmp_path / file).read_text().replace(line, "", 1))
+    with pytest.raises(IngestionError, match=f"something in powerbi/{file} has no {line.split(':')[0].strip()}$"):
+        power_bi.definition(manifest, tmp_path)
+
+
 def test_a_missing_or_broken_mapping_is_one_sentence(tmp_path):
     with pytest.raises(IngestionError, match=r"powerbi/model.yml cannot be read: No such file"):
         power_bi.read_mapping("model.yml", tmp_path)
@@ -172,6 +185,8 @@ def test_the_exposure_names_what_the_project_reads(manifest):
 
     (found,) = power_bi.check(manifest=with_changed(manifest, forget))
     assert "reads dim_customers" in found
+    with pytest.raises(IngestionError, match="has no power_bi_revenue"):
+        power_bi.check(manifest={**manifest, "exposures": {}})
 
 
 # -- read by Microsoft's library ----------------------------------------------------------------------------------------------
