@@ -6,7 +6,7 @@ import functools
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +102,7 @@ def _docs(facts: summary.Summary | None, say: Say) -> None:
             if file.is_file():
                 content.update(str(file.relative_to(REPOSITORY)).encode() + b"\0" + file.read_bytes())
     state = f"{content.hexdigest()} {facts and facts.newest_load} {warehouse.target()}"
-    with _unless_current("docs", state) as folder:
+    with unless_current("docs", state) as folder:
         if folder is None:
             return
         say("dbt docs: made anew")
@@ -116,7 +116,7 @@ def _elementary(say: Say) -> None:
     from observability.report import write
 
     refuse_stand_ins()
-    with _unless_current("elementary", _newest_invocation()) as folder:
+    with unless_current("elementary", _newest_invocation()) as folder:
         if folder is None:
             return
         say("Elementary: report made anew")
@@ -137,8 +137,8 @@ def _newest_invocation() -> str:
 
 
 @contextlib.contextmanager
-def _unless_current(name: str, state: str):
-    """A folder to fill, which becomes the site's folder `name`, made at `state`; None where that is there already."""
+def unless_current(name: str, state: str) -> Iterator[Path | None]:
+    """Gives a folder to fill, which becomes the site's folder `name`; None where that was made at the same `state`."""
     place, stamp = site_folder() / name, site_folder() / f".{name}.state"
     if place.exists() and stamp.exists() and stamp.read_text() == state:
         yield None
