@@ -130,9 +130,9 @@ def read_mapping(name: str, folder: Path = FOLDER) -> dict[str, Any]:
 
 def current_manifest() -> dict[str, Any]:
     """dbt's manifest of the project as it is now: it is parsed first. Raises IngestionError where that fails."""
-    from ingestion.metrics import parse, target_folder
+    from ingestion.dbt_command import dbt_command, target_folder
 
-    parse()
+    dbt_command("--quiet", "parse")
     return json.loads((target_folder() / "manifest.json").read_text(encoding="utf-8"))
 
 
@@ -710,13 +710,11 @@ def check(folder: Path = FOLDER, manifest: dict[str, Any] | None = None) -> list
     """
     manifest = current_manifest() if manifest is None else manifest
     files, present = definition(manifest), _present(folder)
-    found = [f"powerbi/{path} is missing: run python -m serving power-bi" for path in sorted(set(files) - present)]
-    found += [f"powerbi/{path} belongs to nothing: run python -m serving power-bi" for path in sorted(present - set(files))]
+    found = [f"powerbi/{path} is missing: run make power-bi" for path in sorted(set(files) - present)]
+    found += [f"powerbi/{path} belongs to nothing: run make power-bi" for path in sorted(present - set(files))]
     for path in sorted(present & set(files)):
         if (folder / path).read_bytes() != files[path].encode():
-            found.append(
-                f"powerbi/{path} is not what dbt's manifest, model.yml and report.yml make: run python -m serving power-bi"
-            )
+            found.append(f"powerbi/{path} is not what dbt's manifest, model.yml and report.yml make: run make power-bi")
     read = set(read_mapping("model.yml")["tables"])
     named = {key.rpartition(".")[2] for key in _exposure(manifest)["depends_on"]["nodes"]}
     for table in sorted(read - named):

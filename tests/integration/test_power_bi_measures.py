@@ -18,7 +18,6 @@ from serving import power_bi
 from tests.conftest import clients, connect, python
 from tests.fixtures_dbt import environment_of
 from tests.fixtures_power_bi import Dax, in_power_bi
-from tests.integration.test_run import undisturbed  # noqa: F401
 
 SEED = 20260701
 #: How many cells of each grouping are evaluated, of those there are.
@@ -34,8 +33,9 @@ GROWTH = "revenue_month_over_month"
 #: One process for all queries of MetricFlow, because starting one takes seconds.
 MF = """
 import json, sys
-from ingestion.metrics import answer, parse
-parse()
+from ingestion.dbt_command import dbt_command
+from ingestion.metrics import answer
+dbt_command("--quiet", "parse")
 for arguments in json.loads(sys.argv[1]):
     try:
         answer(arguments)
@@ -62,7 +62,7 @@ class Gold:
 
 
 @pytest.fixture(scope="module")
-def gold(undisturbed) -> Iterator[Gold]:  # noqa: F811
+def gold(undisturbed) -> Iterator[Gold]:
     environment = clients(undisturbed.environment)
     with closing(connect(environment)) as connection:
 
