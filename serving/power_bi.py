@@ -13,6 +13,7 @@ https://learn.microsoft.com/power-bi/connect-data/incremental-refresh-xmla.
 import contextlib
 import json
 import re
+import tempfile
 import textwrap
 import uuid
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from ingestion.settings import REPOSITORY, IngestionError
+from ingestion.settings import REPOSITORY, IngestionError, in_environment
 
 FOLDER = REPOSITORY / "powerbi"
 PROJECT = "invoices-countries"
@@ -129,11 +130,16 @@ def read_mapping(name: str, folder: Path = FOLDER) -> dict[str, Any]:
 
 
 def current_manifest() -> dict[str, Any]:
-    """dbt's manifest of the project as it is now: it is parsed first. Raises IngestionError where that fails."""
-    from ingestion.dbt_command import dbt_command, target_folder
+    """dbt's manifest of the project as it is now, parsed for a workspace that does not exist: nothing has to run, and what is
+    read from it is the same for every target. Raises IngestionError where dbt cannot parse the project."""
+    from ingestion.dbt_command import dbt_command
 
-    dbt_command("--quiet", "parse")
-    return json.loads((target_folder() / "manifest.json").read_text(encoding="utf-8"))
+    names = ("HOST", "HTTP_PATH", "CATALOG", "SCHEMA", "TOKEN", "CLUSTER_ID")
+    with tempfile.TemporaryDirectory() as folder:
+        places = {"DBT_TARGET_PATH": folder, "DBT_LOG_PATH": folder}
+        with in_environment({f"DATABRICKS_{name}": "nowhere" for name in names} | places | {"DBT_TARGET": "databricks"}):
+            dbt_command("--quiet", "parse")
+        return json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))
 
 
 def semantic_model(manifest: dict[str, Any], mapping: dict[str, Any]) -> Model:
