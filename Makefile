@@ -22,7 +22,7 @@ endif
 # What the selector `watch` has: Elementary's tests of a model take longer than the model, and wait for `make watch`.
 WATCHED := tag:elementary-tests tag:watch path:models/observability
 
-.PHONY: help run next-day test up down status build metrics watch alerts report demo-incident docs airflow dag-run lint shell clean reset setup
+.PHONY: help run next-day test up down status build metrics watch alerts report demo-incident docs serve reports reports-dev power-bi airflow dag-run lint shell clean reset setup
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,20 @@ docs: $(INSTALLED) ## make the dbt docs site as one file
 	@$(PY) -m local_databricks.packages
 	@$(CONNECTED) .venv/bin/dbt --quiet docs generate --static
 	@echo "Docs: $(LAKEHOUSE_HOME)/dbt/target/static_index.html"
+
+serve: $(INSTALLED) ## revenue pages, dbt docs, Elementary's report and the page of runs at one address, until Ctrl-C
+	@$(PY) -m local_databricks.packages
+	@$(CONNECTED) exec $(PY) -m serving serve $(ARGS)
+
+reports: $(INSTALLED) ## build the Evidence site, if gold or its pages have changed
+	@$(CONNECTED) $(PY) -m serving reports $(ARGS)
+
+reports-dev: $(INSTALLED) ## Evidence's own server over the same data, which shows edited pages at once
+	@$(CONNECTED) exec $(PY) -m serving reports-dev
+
+power-bi: $(INSTALLED) ## write powerbi/ from the dbt project, ARGS=--check to compare only
+	@$(PY) -m local_databricks.packages
+	@$(PY) -m serving power-bi $(ARGS)
 
 airflow: $(INSTALLED) ## Airflow with the DAGs on this machine, until Ctrl-C
 	@$(PY) airflow/local.py standalone

@@ -7,24 +7,9 @@ parsed first, so that an edited metric counts at once.
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from ingestion.settings import REPOSITORY, IngestionError, lakehouse_home
-
-
-def target_folder() -> Path:
-    """Where dbt writes what it parsed."""
-    return Path(os.environ.get("DBT_TARGET_PATH") or lakehouse_home() / "dbt" / "target")
-
-
-def parse() -> None:
-    """Parse the project. Raises IngestionError, one sentence, where that cannot be done."""
-    from dbt.cli.main import dbtRunner
-
-    paths = ["--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY), "--target-path", str(target_folder())]
-    parsed = dbtRunner().invoke(["--quiet", "parse", *paths])
-    if not parsed.success:
-        raise IngestionError(f"dbt could not parse the project: {' '.join(str(parsed.exception).split())[:500]}")
+from ingestion.dbt_command import dbt_command, target_folder
+from ingestion.settings import REPOSITORY, IngestionError
 
 
 def answer(arguments: Sequence[str]) -> None:
@@ -45,7 +30,7 @@ def answer(arguments: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     try:
-        parse()
+        dbt_command("--quiet", "parse")
         answer(sys.argv[1:])
     except IngestionError as error:
         sys.exit(str(error))

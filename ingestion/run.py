@@ -8,29 +8,34 @@ DBT_TARGET=databricks nothing local is started, and the same stages run against 
 
 import argparse
 import contextlib
+import dataclasses
 import hashlib
+import json
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from ingestion import warehouse
+from ingestion import summary, warehouse
+from ingestion.dbt_command import DbtFailed, counts, dbt_command
 from ingestion.settings import REPOSITORY, IngestionError, lakehouse_home
 from local_databricks import lifecycle, packages
 from local_databricks.settings import LocalDatabricksError, Settings
 
 SOURCE_URL = "SOURCES__SQL_DATABASE__CREDENTIALS"
 COMPARE_KEYS = "SOURCES__SQL_DATABASE__COMPARE_KEYS"
-TOP_COUNTRIES = 10
 
 
 class Stages:
-    """Prints each stage as it begins and keeps how long each took, in seconds."""
+    """Prints each stage as it begins and keeps how long each took, in seconds, and what came of dbt's nodes."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.statuses: dict[str, int] = {}
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -38,6 +43,18 @@ class Stages:
         began = time.monotonic()
         yield
         self.seconds[name] = time.monotonic() - began
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """How a run went: when it began (ISO 8601, UTC), on which target, the seconds of each stage that was done, how many nodes
+    of dbt ended with which status, and the sentence with which it failed (None: it did not)."""
+
+    began_at: str
+    target: str
+    seconds: dict[str, float]
+    statuses: dict[str, int]
+    error: str | None
 
 
 class Background:
@@ -69,27 +86,37 @@ def run(full_refresh: bool = False, brief: bool = False) -> None:
     """
     from ingestion.load import run_lock
 
-    target, stages = warehouse.target(), Stages()
+    stages, began = Stages(), datetime.now(UTC)
     with run_lock(lakehouse_home() / "run.lock", "run"):
-        endpoint = None
-        if target == "local":
-            # Spark needs seconds to start and the load needs it last of all: they go side by side
-            settings = Settings.from_environment()
-            endpoint = Background(lambda: lifecycle.up(settings, lambda step: print(f"  endpoint: {step}", flush=True)))
-        with stages.stage("Packages of dbt"):
-            elementary = packages.resolve()
-        with stages.stage("Source -> bronze"):
-            _load(endpoint)
-        with stages.stage("Bronze -> silver -> gold, and tests"):
-            _build(full_refresh, elementary, brief)
-        if brief:
-            return
-        with stages.stage("Summary"):
-            _summary(elementary)
-        print("\nTime per stage")
-        for name, seconds in stages.seconds.items():
-            print(f"  {name:<40}{seconds:7.1f} s")
-        print(f"  {'All':<40}{sum(stages.seconds.values()):7.1f} s")
+        try:
+            _run(stages, full_refresh, brief)
+        except (IngestionError, LocalDatabricksError) as error:
+            _record(began, stages, str(error))
+            raise
+        _record(began, stages, None)
+
+
+def _run(stages: Stages, full_refresh: bool, brief: bool) -> None:
+    endpoint = None
+    if warehouse.target() == "local":
+        # Spark needs seconds to start and the load needs it last of all: they go side by side
+        settings = Settings.from_environment()
+        endpoint = Background(lambda: lifecycle.up(settings, lambda step: print(f"  endpoint: {step}", flush=True)))
+    with stages.stage("Packages of dbt"):
+        elementary = packages.resolve()
+    with stages.stage("Source -> bronze"):
+        _load(endpoint)
+    with stages.stage("Bronze -> silver -> gold, and tests"):
+        _build(full_refresh, elementary, brief, stages)
+    if brief:
+        return
+    with stages.stage("Summary"):
+        print(summary.text(summary.read()))
+        print(_where_to_look(elementary))
+    print("\nTime per stage")
+    for name, seconds in stages.seconds.items():
+        print(f"  {name:<40}{seconds:7.1f} s")
+    print(f"  {'All':<40}{sum(stages.seconds.values()):7.1f} s")
 
 
 def _load(endpoint: Background | None) -> None:
@@ -114,35 +141,21 @@ def _load(endpoint: Background | None) -> None:
         LocalBronze(lakehouse_home() / "bronze").register([contract.name for contract in CONTRACTS])
 
 
-def _build(full_refresh: bool, elementary: bool, quiet: bool) -> None:
-    """dbt build in this process, so that killing the job kills it too."""
-    from dbt.cli.main import dbtRunner
-
-    command = ["--quiet"] * quiet + ["build", "--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY)]
-    command += ["--full-refresh"] * full_refresh
+def _build(full_refresh: bool, elementary: bool, quiet: bool, stages: Stages) -> None:
+    command = ["--quiet"] * quiet + ["build"] + ["--full-refresh"] * full_refresh
     missing = _missing_tables(elementary)
     command += ["--selector", "pipeline_with_elementary" if "dbt_run_results" in missing else "pipeline"]
     # Seeds are files of this repository: loading them anew at every run would cost a fifth of it and change nothing.
-    marker = _dbt_folder() / f"seeds-{warehouse.target()}-{warehouse.schema('silver')}"
+    marker = lakehouse_home() / "dbt" / f"seeds-{warehouse.target()}-{warehouse.schema('silver')}"
     seeds = hashlib.sha256(b"".join(path.read_bytes() for path in _seed_files())).hexdigest()
     if not full_refresh and missing <= {"dbt_run_results"} and marker.exists() and marker.read_text() == seeds:
         command += ["--exclude-resource-type", "seed"]
-    result = dbtRunner().invoke(command)
-    if result.exception:
-        raise IngestionError(f"dbt stopped: {' '.join(str(result.exception).split())[:500]}")
-    if not result.success:
-        failed = [r.node.name for r in result.result.results if r.status in ("error", "fail")]
-        raise IngestionError(f"dbt build failed at {', '.join(failed[:10])}; its log is {_dbt_folder() / 'logs' / 'dbt.log'}")
+    try:
+        stages.statuses = counts(dbt_command(*command))
+    except DbtFailed as error:
+        stages.statuses = error.statuses
+        raise
     marker.write_text(seeds)
-
-
-def _dbt_folder() -> Path:
-    return lakehouse_home() / "dbt"
-
-
-def _query(cursor, sql: str) -> list:
-    cursor.execute(sql)
-    return cursor.fetchall()
 
 
 def _seed_files() -> list[Path]:
@@ -154,55 +167,42 @@ def _missing_tables(elementary: bool) -> set[str]:
     wanted = {"silver": {path.stem for path in _seed_files() if path.suffix == ".csv"}}
     if elementary:
         wanted["elementary"] = {"dbt_run_results"}
-    with contextlib.closing(warehouse.connect()) as connection, connection.cursor() as cursor:
+    with contextlib.closing(warehouse.connect()) as connection:
         for layer, names in wanted.items():
-            cursor.tables(catalog_name=warehouse.catalog(), schema_name=warehouse.schema(layer))
-            names -= {row.TABLE_NAME for row in cursor.fetchall()}
+            names -= warehouse.tables(connection, layer)
     return set().union(*wanted.values())
 
 
-def _summary(elementary: bool) -> None:
-    catalog = warehouse.catalog()
-
-    def table(layer: str, name: str) -> str:
-        return f"`{catalog}`.`{warehouse.schema(layer)}`.`{name}`"
-
-    with contextlib.closing(warehouse.connect()) as connection, connection.cursor() as cursor:
-        accounting = _query(
-            cursor,
-            "select table_name, sum(row_count), sum(row_count) filter (where outcome = 'accepted'),"
-            " sum(row_count) filter (where outcome = 'superseded'), sum(row_count) filter (where outcome = 'rejected')"
-            f" from {table('silver', 'row_accounting')} group by table_name order by table_name desc",
-        )
-        reasons = _query(
-            cursor,
-            f"select reason, count(*) from {table('silver', 'rejected_invoices')} lateral view explode(reasons) as reason"
-            " group by reason order by 2 desc, 1",
-        )
-        countries = _query(
-            cursor,
-            "select country_name, sum(invoice_count), sum(total_amount_reporting) from"
-            f" {table('gold', 'agg_invoices_country_month')} group by country_name order by 3 desc limit {TOP_COUNTRIES}",
-        )
-        currency = _query(cursor, f"select max(reporting_currency) from {table('gold', 'fct_invoices')}")[0][0]
-    print(f"  {'Rows':<12}{'landed':>12}{'accepted':>12}{'superseded':>12}{'rejected':>12}")
-    for name, *counts in accounting:
-        print(f"  {name:<12}" + "".join(f"{count or 0:>12,}" for count in counts))
-    if reasons:
-        print("\n  Rejected invoices, by reason (a row may have several)")
-        for reason, count in reasons:
-            print(f"  {reason:<36}{count:>12,}")
-    print(f"\n  Revenue by country, top {TOP_COUNTRIES}{'invoices':>16}{currency + ' gross':>20}")
-    for name, invoices, amount in countries:
-        print(f"  {name or 'unknown':<28.28}{invoices:>12,}{amount:>20,.2f}")
+def _where_to_look(elementary: bool) -> str:
     schemas = ", ".join(warehouse.schema(layer) for layer in ("bronze", "silver", "gold"))
-    print(f"\n  Tables: catalog {catalog}, schemas {schemas}")
+    lines = ["", f"  Tables: catalog {warehouse.catalog()}, schemas {schemas}"]
     if warehouse.target() == "local":
-        print('          make shell, then: python -m local_databricks sql "select * from gold.fct_invoices limit 10"')
-        print(f"          files under {lakehouse_home()}")
+        lines += [
+            '          make shell, then: python -m local_databricks sql "select * from gold.fct_invoices limit 10"',
+            f"          files under {lakehouse_home()}",
+        ]
     if elementary:
-        print("  Watch:  make watch looks for what is unusual, make alerts tells it, make report shows it")
-    print(f"  Docs:   make docs writes {_dbt_folder() / 'target' / 'static_index.html'}")
+        lines.append("  Watch:  make watch looks for what is unusual, make alerts tells it, make report shows it")
+    return "\n".join([*lines, "  Look:   make serve puts revenue pages, dbt docs and reports at one address of this machine"])
+
+
+def _record(began: datetime, stages: Stages, error: str | None) -> None:
+    """Write how the run went for those who look later (`LastRun`)."""
+    run = LastRun(began.isoformat(timespec="seconds"), warehouse.target(), stages.seconds, stages.statuses, error)
+    draft = lakehouse_home() / ".last_run.json"
+    draft.write_text(json.dumps(dataclasses.asdict(run)))
+    draft.replace(last_run_file())
+
+
+def last_run_file() -> Path:
+    """Where the newest run tells how it went."""
+    return lakehouse_home() / "last_run.json"
+
+
+def last_run() -> "LastRun | None":
+    """The newest run of this lakehouse; None before the first one has ended."""
+    file = last_run_file()
+    return LastRun(**json.loads(file.read_text())) if file.exists() else None
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -96,6 +96,13 @@ def connect(target_name: str | None = None) -> "Connection":
         raise WarehouseUnreachable(f"cannot connect to {where}: {_reason(error)}") from error
 
 
+def tables(connection: "Connection", layer: str) -> set[str]:
+    """Return the names of the tables and views that the schema of a layer holds; none where there is no such schema."""
+    with connection.cursor() as cursor:
+        cursor.tables(catalog_name=catalog(), schema_name=schema(layer))
+        return {row.TABLE_NAME for row in cursor.fetchall()}
+
+
 def _local_arguments() -> tuple[str, dict[str, object]]:
     hint = "`python -m local_databricks up` starts the endpoint and `python -m local_databricks env` prints its variables"
     address = _required("LOCAL_DATABRICKS_HOST", hint)

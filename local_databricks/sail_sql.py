@@ -113,6 +113,10 @@ def to_sail(sql: str, catalog: str, analyze: Analyze) -> str:
         raise _syntax_error(sql, error) from None
     for node in list(tree.find_all(exp.CurrentCatalog)):
         node.replace(exp.Literal.string(CATALOG))
+    for node in list(tree.find_all(exp.Filter)):
+        if isinstance(node.this, exp.CountIf):  # Sail counts without the filter, and does not say so
+            condition = exp.and_(node.this.this, node.expression.this)
+            node.replace(exp.Filter(this=exp.Count(this=exp.Star()), expression=exp.Where(this=condition)))
     for node in tree.walk():
         _check(node)
     _check_formats(sql)

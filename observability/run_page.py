@@ -14,7 +14,6 @@ from ingestion import warehouse
 
 #: How many of a model's runs, and how many days, the page shows.
 RUNS, DAYS = 40, 30
-_TEMPLATE = Path(__file__).with_name("run_page.html.j2")
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,10 @@ class Run:
 
 
 def read() -> list[Run]:
-    """The runs of this project's nodes in the last DAYS days, oldest first. Raises WarehouseError without a warehouse."""
+    """The runs of this project's nodes in the last DAYS days, oldest first; none before `make watch` has recorded them.
+
+    Raises WarehouseError without a warehouse.
+    """
     statement = (
         "select name, started_at, seconds, status, rows_written, bytes_written, table_bytes"
         f" from `{warehouse.catalog()}`.`{warehouse.schema('observability')}`.`run_history`"
@@ -39,17 +41,32 @@ def read() -> list[Run]:
         " order by started_at"
     )
     with contextlib.closing(warehouse.connect()) as connection, connection.cursor() as cursor:
+        if "run_history" not in warehouse.tables(connection, "observability"):
+            return []
         cursor.execute(statement)
         return [Run(*row) for row in cursor.fetchall()]
 
 
 def write(runs: list[Run], path: Path, now: datetime | None = None) -> Path:
     """Write the page of these runs, oldest first, to `path`, whole or not at all; returns it."""
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment = templates(Path(__file__).parent)
     environment.filters |= {"size": size, "points": points}
-    page = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    page = environment.get_template("run_page.html.j2").render(
         models=models(runs), days=days(runs), now=now or datetime.now(UTC), shown=DAYS
     )
+    return write_whole(path, page)
+
+
+def templates(*folders: Path) -> jinja2.Environment:
+    """Jinja over the templates of these folders, and the style that all pages of this project share."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+
+
+def write_whole(path: Path, page: str) -> Path:
+    """Write a page so that readers see the old one or the new one; returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}")
     draft.write_text(page, encoding="utf-8")

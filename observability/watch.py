@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from urllib.parse import unquote
 
 from ingestion import warehouse
-from ingestion.settings import REPOSITORY, IngestionError, lakehouse_home
+from ingestion.dbt_command import dbt_command
 from observability.edr import refuse_stand_ins
 
 #: Written when Elementary's tables are made; its models change with its version only.
@@ -16,9 +16,8 @@ VERSION_TABLE = "metadata"
 
 def tables_are_missing() -> bool:
     """Whether the warehouse lacks Elementary's own tables. Raises WarehouseError where it cannot be asked."""
-    with contextlib.closing(warehouse.connect()) as connection, connection.cursor() as cursor:
-        cursor.tables(catalog_name=warehouse.catalog(), schema_name=warehouse.schema("elementary"), table_name=VERSION_TABLE)
-        return not cursor.fetchall()
+    with contextlib.closing(warehouse.connect()) as connection:
+        return VERSION_TABLE not in warehouse.tables(connection, "elementary")
 
 
 def demo_day() -> date | None:
@@ -37,35 +36,18 @@ def watch(as_of: datetime | None = None, quiet: bool = False) -> list[str]:
     """Run the selector `watch`; returns the names of the tests that warn.
 
     as_of: when "now" is for the anomaly tests, where that is not the clock's. quiet: of dbt print errors only.
-    Raises ElementaryIsOff without Elementary, and IngestionError where dbt stops or a test of severity error fails.
+    Raises ElementaryIsOff without Elementary, and DbtFailed where dbt stops or a test of severity error fails.
     """
-    from dbt.cli.main import dbtRunner
-
     refuse_stand_ins()
-    paths = ["--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY)]
     if tables_are_missing():
-        _checked(dbtRunner().invoke(["run", "--select", "package:elementary", *paths]))
-    command = ["--quiet"] * quiet + ["build", "--selector", "watch", *paths]
-    parsed = None
+        dbt_command("run", "--select", "package:elementary")
+    command, parsed = ["--quiet"] * quiet + ["build", "--selector", "watch"], None
     if as_of:
         # parsed without the variable, because another variable makes dbt parse all anew
-        parsing = dbtRunner().invoke(["--quiet", "parse", *paths])
-        _checked(parsing)
-        parsed = parsing.result
+        parsed = dbt_command("--quiet", "parse")
         command += ["--vars", json.dumps({"custom_run_started_at": as_of.isoformat()})]
-    result = dbtRunner(manifest=parsed).invoke(command)
-    _checked(result)
-    return [each.node.name for each in result.result.results if each.status == "warn"]
-
-
-def _checked(result) -> None:
-    if result.exception:
-        raise IngestionError(f"dbt stopped: {' '.join(str(result.exception).split())[:500]}")
-    if not result.success:
-        failed = [r.node.name for r in result.result.results if r.status in ("error", "fail")]
-        raise IngestionError(
-            f"watching failed at {', '.join(failed[:10])}; its log is {lakehouse_home() / 'dbt' / 'logs' / 'dbt.log'}"
-        )
+    result = dbt_command(*command, manifest=parsed)
+    return [each.node.name for each in result.results if each.status == "warn"]
 
 
 def end_of(day: date) -> datetime:

@@ -1,4 +1,4 @@
-"""Airflow DAG `publish`: what readers see is brought up to date once gold is: Power BI, the dbt docs, Elementary's report."""
+"""Airflow DAG `publish`: what readers see is brought up to date once gold is: Power BI, dbt docs, Evidence, Elementary."""
 
 from airflow.sdk import DAG
 
@@ -13,6 +13,10 @@ with DAG("publish", schedule=[GOLD], tags=["invoices", "bi"], **dag_arguments(se
     dbt_docs(settings)
     if elementary.is_on():
         elementary.elementary_report(settings)
+    if settings.evidence_site:
+        from invoices_countries.evidence import evidence_site
+
+        evidence_site(settings)
     if settings.power_bi:
         from invoices_countries.power_bi import refresh_power_bi
 

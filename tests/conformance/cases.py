@@ -638,6 +638,8 @@ CASES["Aggregates"] = [
     row("aggregates of nothing", "select count(*), sum(id), avg(id), max(id), collect_list(id), count_if(id > 0) from range(0)",
         (0, None, None, None, [], 0)),
     rows("groups of nothing", "select id, count(*) from range(0) group by id", []),
+    row("count_if with a filter", "select count_if(n > 15) filter (where g = 'a'), count_if(n > 15),"
+        f" count_if(n is null or g = 'b') filter (where id > 3) from {V}", (1, 3, 1), "BIGINT BIGINT BIGINT"),
     row("filter", f"select sum(n) filter (where g = 'a'), count(*) filter (where n is null), sum(n) filter (where false) from"
         f" {V}", (30, 1, None)),
     row("min_by and max_by", f"select min_by(id, n), max_by(g, id), max_by(g, n) from {V}", (1, None, None)),

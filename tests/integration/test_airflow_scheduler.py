@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import free_port, python
 from tests.fixtures_airflow import Airflow, Webhook, airflow_over
 from tests.fixtures_browser import browser, picture  # noqa: F401
-from tests.integration.test_run import GOLD, contents, copy_of_the_repository, query
+from tests.fixtures_run import GOLD, contents, copy_of_the_repository, query
 
 INVOICES = 1_000
 

@@ -18,7 +18,7 @@ from tests.conftest import ROOT, python
 from tests.fixtures_browser import browser, picture  # noqa: F401
 from tests.fixtures_dbt import dbt, environment_of, parsed  # noqa: F401
 from tests.fixtures_notices import ALERTS, Receivers, listening
-from tests.integration.test_run import clients, lakehouse, query
+from tests.fixtures_run import clients, lakehouse, query
 
 #: Enough that most of a day's invoices without a customer are unusual.
 INVOICES = 30_000

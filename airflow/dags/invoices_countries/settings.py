@@ -45,8 +45,9 @@ class Settings:
     of that cron. source: settings of the dlt load (ingestion/load.py) by their names without SOURCES__SQL_DATABASE__.
     loader_options: what the operator of another loader needs (loaders.py). power_bi: group_id and dataset_id to refresh.
     docs, reports: the folders of the dbt docs site and of Elementary's report as URLs (file://, abfss://, …); by default the
-    state folder's `docs` and `reports`. report_url: where readers open that report, for links in alerts. data_alerts: whom
-    Elementary tells (elementary.py). notices: whom to tell what (notices.py).
+    state folder's `docs` and `reports`. evidence_site: the folder of the Evidence site, likewise; without one the site is not
+    built, because that needs Node.js where tasks run. report_url: where readers open Elementary's report, for links in alerts.
+    data_alerts: whom Elementary tells (elementary.py). notices: whom to tell what (notices.py).
     health: max_age_minutes, how old bronze and gold may be for the health check
     (airflow/plugins/invoices_health.py). deadline_minutes: after which a run of `transform` that has not ended is told.
     retries: of each task, with a delay that doubles from retry_seconds.
@@ -61,6 +62,7 @@ class Settings:
     power_bi: dict[str, Any] = field(default_factory=dict)
     docs: str = ""
     reports: str = ""
+    evidence_site: str = ""
     report_url: str = ""
     data_alerts: list[dict[str, Any]] = field(default_factory=list)
     notices: list[dict[str, Any]] = field(default_factory=list)

@@ -1,0 +1,46 @@
+"""One command of dbt on this project, in this process: killing the caller kills it too, and importing dbt is paid once."""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ingestion.settings import REPOSITORY, IngestionError, lakehouse_home
+
+
+class DbtFailed(IngestionError):
+    """A command of dbt did not succeed; `statuses` tells how many nodes ended with which status, where it came to that."""
+
+    def __init__(self, sentence: str, statuses: dict[str, int] | None = None) -> None:
+        super().__init__(sentence)
+        self.statuses = statuses or {}
+
+
+def target_folder() -> Path:
+    """Where dbt writes what it parsed and made."""
+    return Path(os.environ.get("DBT_TARGET_PATH") or lakehouse_home() / "dbt" / "target")
+
+
+def dbt_command(*arguments: str, manifest: Any = None) -> Any:
+    """Run a command such as `build`; returns dbt's result of it.
+
+    manifest: what an earlier `parse` returned, to parse nothing. Raises DbtFailed, one sentence that names the failed nodes.
+    """
+    from dbt.cli.main import dbtRunner
+
+    paths = ["--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY), "--target-path", str(target_folder())]
+    done = dbtRunner(manifest=manifest).invoke([*arguments, *paths])
+    name = next(each for each in arguments if not each.startswith("-"))
+    if done.exception:
+        raise DbtFailed(f"dbt {name} stopped: {' '.join(str(done.exception).split())[:500]}")
+    if not done.success:
+        results = getattr(done.result, "results", [])
+        failed = [each.node.name for each in results if each.status in ("error", "fail")]
+        log = lakehouse_home() / "dbt" / "logs" / "dbt.log"
+        raise DbtFailed(f"dbt {name} failed at {', '.join(failed[:10])}; its log is {log}", counts(done.result))
+    return done.result
+
+
+def counts(result: Any) -> dict[str, int]:
+    """How many nodes of a command's result ended with which status."""
+    return dict(Counter(str(each.status) for each in getattr(result, "results", [])))
