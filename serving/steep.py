@@ -6,7 +6,6 @@ of the semantic layer becomes an SQL expression over its table, so that Steep co
 """
 
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -15,13 +14,15 @@ import sqlglot
 import yaml
 from sqlglot import exp
 
-from ingestion.settings import REPOSITORY, IngestionError
+from ingestion.dbt_command import dbt_command
+from ingestion.settings import REPOSITORY, IngestionError, in_environment
 
 FOLDER = REPOSITORY / "deploy" / "steep"
 #: Production's names, without a workspace: parsing takes no connection.
 PRODUCTION = {
     "DBT_TARGET": "databricks", "DATABRICKS_ENVIRONMENT": "production", "DATABRICKS_HOST": "workspace.invalid",
     "DATABRICKS_HTTP_PATH": "none", "DATABRICKS_CATALOG": "none", "DATABRICKS_SCHEMA": "none", "DATABRICKS_TOKEN": "none",
+    "DATABRICKS_CLUSTER_ID": "none",
 }  # fmt: skip
 #: How MetricFlow aggregates a measure's expression.
 _AGGREGATES = {
@@ -153,19 +154,9 @@ def parse() -> tuple[dict, str]:
 
     Raises IngestionError where dbt cannot parse the project.
     """
-    from dbt.cli.main import dbtRunner
-
-    before = dict(os.environ)
     with tempfile.TemporaryDirectory() as folder:
-        os.environ |= PRODUCTION | {"DBT_TARGET_PATH": folder, "DBT_LOG_PATH": folder}
-        try:
-            where = ["--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY)]
-            parsed = dbtRunner().invoke(["--quiet", "parse", "--no-partial-parse", *where])
-        finally:
-            os.environ.clear()
-            os.environ |= before
-        if not parsed.success:
-            raise IngestionError(f"dbt could not parse the project: {' '.join(str(parsed.exception).split())[:500]}")
+        with in_environment(PRODUCTION | {"DBT_TARGET_PATH": folder, "DBT_LOG_PATH": folder}):
+            dbt_command("--quiet", "parse", "--no-partial-parse")
         manifest = json.loads((Path(folder) / "manifest.json").read_text())
         return json.loads((Path(folder) / "semantic_manifest.json").read_text()), owner_of_gold(manifest)
 

@@ -34,7 +34,9 @@ def pytest_configure() -> None:
 #: Files of minutes that share nothing with the others, each a share of the suite. All others share the session's endpoints and
 #: are the share REST. The largest is begun first: one worker has REST, the other make run and then the scheduler.
 SHARES = {
-    **dict.fromkeys(("test_power_bi_measures.py", "test_reports.py", "test_run.py", "test_serve.py"), "run"),
+    **dict.fromkeys(
+        ("test_power_bi_measures.py", "test_reports.py", "test_run.py", "test_serve.py", "test_sql_clients.py"), "run"
+    ),
     "test_airflow_scheduler.py": "scheduler",
 }
 REST = "rest"

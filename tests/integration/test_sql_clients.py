@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from local_databricks.settings import LocalDatabricksError, cache_home
 from local_databricks.spark import find_java, maven_jars
 from local_databricks.tls import TRUST_STORE_PASSWORD
 from tests.conftest import ROOT, clients, connect
-from tests.integration.test_run import undisturbed  # noqa: F401
 
 CLIENTS = Path(__file__).resolve().parent.parent / "clients"
 JDBC = {
@@ -139,14 +138,25 @@ def read_by_node(node_modules) -> Callable[..., dict]:
     return read
 
 
-@pytest.fixture(scope="session")
-def endpoint_with_a_table(endpoint_of) -> Callable[[str], dict[str, str]]:
-    """A function from an engine to its endpoint, which then has a table with a column of every type and a view."""
+@pytest.fixture(scope="module")
+def gold(undisturbed) -> dict[str, str]:
+    """The endpoint of a lakehouse with gold, as the variables of its clients."""
+    return clients(undisturbed.environment)
+
+
+@pytest.fixture(scope="module")
+def endpoint_with_a_table(gold, endpoint_of) -> Iterator[Callable[[str], dict[str, str]]]:
+    """A function from an engine to an endpoint, which has a table with a column of every type and a view, until the end.
+
+    On Spark it is gold's, whose engine need not be started for this.
+    """
+    prepared: dict[str, dict[str, str]] = {}
 
     def prepare(engine: str) -> dict[str, str]:
-        environment = endpoint_of(engine)
-        with connect(environment) as connection, connection.cursor() as cursor:
-            for statement in (
+        if engine not in prepared:
+            prepared[engine] = gold if engine == (os.environ.get("ENGINE") or "spark").lower() else endpoint_of(engine)
+            execute(
+                prepared[engine],
                 f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",
                 f"CREATE OR REPLACE TABLE {SCHEMA}.{TABLE} (number INT NOT NULL COMMENT 'A key', yes BOOLEAN, tiny TINYINT,"
                 " small SMALLINT, big BIGINT, single FLOAT, half DOUBLE, amount DECIMAL(18,2), text STRING, raw BINARY,"
@@ -156,17 +166,18 @@ def endpoint_with_a_table(endpoint_of) -> Callable[[str], dict[str, str]]:
                 " named_struct('A', 1, 'b', 'x')",
                 f"INSERT INTO {SCHEMA}.{TABLE} SELECT 2{', null' * 13}",
                 f"CREATE OR REPLACE VIEW {SCHEMA}.a_view AS SELECT number FROM {SCHEMA}.{TABLE}",
-            ):
-                cursor.execute(statement)
-        return environment
+            )
+        return prepared[engine]
 
-    return prepare
+    yield prepare
+    for environment in prepared.values():
+        execute(environment, f"DROP SCHEMA {SCHEMA} CASCADE")
 
 
-@pytest.fixture(scope="module")
-def gold(undisturbed) -> dict[str, str]:  # noqa: F811
-    """The endpoint of a lakehouse with gold, as the variables of its clients."""
-    return clients(undisturbed.environment)
+def execute(environment: dict[str, str], *statements: str) -> None:
+    with connect(environment) as connection, connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
 
 
 # ---- JDBC
@@ -378,8 +389,8 @@ def test_steep_s_metrics_give_what_gold_says(gold):
 
 
 @pytest.mark.parametrize("engine", ["spark", "sail"])
-def test_python_binds_parameters_and_is_told_a_missing_one(endpoint_of, engine):
-    with connect(endpoint_of(engine)) as connection, connection.cursor() as cursor:
+def test_python_binds_parameters_and_is_told_a_missing_one(endpoint_with_a_table, engine):
+    with connect(endpoint_with_a_table(engine)) as connection, connection.cursor() as cursor:
         cursor.execute(
             "select :a as a, :b as b, :c as c", {"a": decimal.Decimal("1.50"), "b": datetime.date(2024, 2, 29), "c": None}
         )
