@@ -22,7 +22,7 @@ endif
 # What the selector `watch` has: Elementary's tests of a model take longer than the model, and wait for `make watch`.
 WATCHED := tag:elementary-tests tag:watch path:models/observability
 
-.PHONY: help run next-day test up down status build metrics watch alerts report demo-incident docs serve reports reports-dev power-bi airflow dag-run lint shell clean reset setup
+.PHONY: help run next-day test up down status build metrics watch alerts report demo-incident docs serve reports reports-dev power-bi steep airflow dag-run lint shell clean reset setup
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,10 @@ reports-dev: $(INSTALLED) ## Evidence's own server over the same data, which sho
 power-bi: $(INSTALLED) ## write powerbi/ from the dbt project, ARGS=--check to compare only
 	@$(PY) -m local_databricks.packages
 	@$(PY) -m serving power-bi $(ARGS)
+
+steep: $(INSTALLED) ## write deploy/steep/ from the semantic layer
+	@$(PY) -m local_databricks.packages
+	@$(PY) -m serving steep
 
 airflow: $(INSTALLED) ## Airflow with the DAGs on this machine, until Ctrl-C
 	@$(PY) airflow/local.py standalone

@@ -1,11 +1,20 @@
 """One command of dbt on this project, in this process: killing the caller kills it too, and importing dbt is paid once."""
 
+import json
 import os
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ingestion.settings import REPOSITORY, IngestionError, lakehouse_home
+from ingestion.settings import REPOSITORY, IngestionError, in_environment, lakehouse_home
+
+#: Production's names, in a workspace that does not exist: what only parses opens no connection.
+PRODUCTION = {
+    "DBT_TARGET": "databricks", "DATABRICKS_ENVIRONMENT": "production", "DATABRICKS_HOST": "workspace.invalid",
+    **dict.fromkeys(("DATABRICKS_HTTP_PATH", "DATABRICKS_CATALOG", "DATABRICKS_SCHEMA", "DATABRICKS_TOKEN",
+                     "DATABRICKS_CLUSTER_ID"), "none"),
+}  # fmt: skip
 
 
 class DbtFailed(IngestionError):
@@ -44,3 +53,16 @@ def dbt_command(*arguments: str, manifest: Any = None) -> Any:
 def counts(result: Any) -> dict[str, int]:
     """How many nodes of a command's result ended with which status."""
     return dict(Counter(str(each.status) for each in getattr(result, "results", [])))
+
+
+def parsed_for_production() -> tuple[dict[str, Any], dict[str, Any]]:
+    """dbt's manifest and semantic manifest of the project as it is now, with production's names; nothing has to run.
+
+    Raises DbtFailed where dbt cannot parse the project.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        with in_environment(PRODUCTION | {"DBT_TARGET_PATH": folder, "DBT_LOG_PATH": folder}):
+            dbt_command("--quiet", "parse")
+        names = ("manifest.json", "semantic_manifest.json")
+        manifest, semantic = (json.loads((Path(folder) / name).read_text(encoding="utf-8")) for name in names)
+        return manifest, semantic

@@ -1,4 +1,4 @@
-"""`python -m serving serve|reports|reports-dev|power-bi`: what `make serve`, `make reports`, … call."""
+"""`python -m serving serve|reports|reports-dev|power-bi|steep`: what `make serve`, `make reports`, … call."""
 
 import argparse
 import os
@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("reports-dev", help="Evidence's own server, which shows edited pages at once")
     power_bi = commands.add_parser("power-bi", help="write powerbi/ from the dbt project")
     power_bi.add_argument("--check", action="store_true", help="tell instead what there differs or names what gold lacks")
+    commands.add_parser("steep", help="write deploy/steep/ from the semantic layer")
     options = parser.parse_args(arguments)
     try:
         match options.command:
@@ -47,6 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
                 elif problems := power_bi.check(REPOSITORY / "powerbi"):
                     print("\n".join(problems))
                     return 1
+            case "steep":
+                from serving import steep
+
+                for file in steep.write():
+                    print(f"Written: {file.relative_to(REPOSITORY)}")
     except (IngestionError, LocalDatabricksError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -13,7 +13,6 @@ https://learn.microsoft.com/power-bi/connect-data/incremental-refresh-xmla.
 import contextlib
 import json
 import re
-import tempfile
 import textwrap
 import uuid
 from collections.abc import Iterator
@@ -23,7 +22,8 @@ from typing import Any
 
 import yaml
 
-from ingestion.settings import REPOSITORY, IngestionError, in_environment
+from ingestion.dbt_command import parsed_for_production
+from ingestion.settings import REPOSITORY, IngestionError
 
 FOLDER = REPOSITORY / "powerbi"
 PROJECT = "invoices-countries"
@@ -127,19 +127,6 @@ def read_mapping(name: str, folder: Path = FOLDER) -> dict[str, Any]:
         raise IngestionError(f"powerbi/{name} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise IngestionError(f"powerbi/{name} is not YAML: {' '.join(str(error).split())}") from error
-
-
-def current_manifest() -> dict[str, Any]:
-    """dbt's manifest of the project as it is now, parsed for a workspace that does not exist: nothing has to run, and what is
-    read from it is the same for every target. Raises IngestionError where dbt cannot parse the project."""
-    from ingestion.dbt_command import dbt_command
-
-    names = ("HOST", "HTTP_PATH", "CATALOG", "SCHEMA", "TOKEN", "CLUSTER_ID")
-    with tempfile.TemporaryDirectory() as folder:
-        places = {"DBT_TARGET_PATH": folder, "DBT_LOG_PATH": folder}
-        with in_environment({f"DATABRICKS_{name}": "nowhere" for name in names} | places | {"DBT_TARGET": "databricks"}):
-            dbt_command("--quiet", "parse")
-        return json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))
 
 
 def semantic_model(manifest: dict[str, Any], mapping: dict[str, Any]) -> Model:
@@ -695,7 +682,7 @@ def write(folder: Path = FOLDER, manifest: dict[str, Any] | None = None) -> list
     model.yml and report.yml are read from this repository, manifest is dbt's (without one the project is parsed). Raises
     IngestionError as `definition` does.
     """
-    files = definition(current_manifest() if manifest is None else manifest)
+    files = definition(parsed_for_production()[0] if manifest is None else manifest)
     changed = []
     for path in sorted(_present(folder) - set(files)):
         (folder / path).unlink()
@@ -714,7 +701,7 @@ def check(folder: Path = FOLDER, manifest: dict[str, Any] | None = None) -> list
 
     Arguments and errors as of `write`; an empty list is a project that fits.
     """
-    manifest = current_manifest() if manifest is None else manifest
+    manifest = parsed_for_production()[0] if manifest is None else manifest
     files, present = definition(manifest), _present(folder)
     found = [f"powerbi/{path} is missing: run make power-bi" for path in sorted(set(files) - present)]
     found += [f"powerbi/{path} belongs to nothing: run make power-bi" for path in sorted(present - set(files))]

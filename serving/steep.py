@@ -1,29 +1,20 @@
-"""Steep's definitions, made of dbt's semantic layer: `python -m serving.steep` writes deploy/steep/, a file for each module.
+"""Steep's definitions, made of dbt's semantic layer: `make steep` writes deploy/steep/, a file for each module.
 
 Steep (steep.app) reads metrics from YAML files in a Git repository that it is connected to. The format is Steep's
 (help.steep.app/setup-and-manage/code-reference): a module is a table with its dimensions, metrics and join paths. Every measure
 of the semantic layer becomes an SQL expression over its table, so that Steep computes what MetricFlow does.
 """
 
-import json
-import sys
-import tempfile
 from pathlib import Path
 
 import sqlglot
 import yaml
 from sqlglot import exp
 
-from ingestion.dbt_command import dbt_command
-from ingestion.settings import REPOSITORY, IngestionError, in_environment
+from ingestion.dbt_command import parsed_for_production
+from ingestion.settings import REPOSITORY, IngestionError
 
 FOLDER = REPOSITORY / "deploy" / "steep"
-#: Production's names, without a workspace: parsing takes no connection.
-PRODUCTION = {
-    "DBT_TARGET": "databricks", "DATABRICKS_ENVIRONMENT": "production", "DATABRICKS_HOST": "workspace.invalid",
-    "DATABRICKS_HTTP_PATH": "none", "DATABRICKS_CATALOG": "none", "DATABRICKS_SCHEMA": "none", "DATABRICKS_TOKEN": "none",
-    "DATABRICKS_CLUSTER_ID": "none",
-}  # fmt: skip
 #: How MetricFlow aggregates a measure's expression.
 _AGGREGATES = {
     "sum": "sum({})", "sum_boolean": "sum(case when {} then 1 else 0 end)", "average": "avg({})", "min": "min({})",
@@ -145,20 +136,8 @@ class _Dumper(yaml.SafeDumper):
 
 def render(module: dict) -> str:
     """A module as the text of its file."""
-    head = "# Made by `python -m serving.steep` from models/semantic/; change it there.\n"
+    head = "# Made by `make steep` from models/semantic/; change it there.\n"
     return head + yaml.dump({"module": module}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=90)
-
-
-def parse() -> tuple[dict, str]:
-    """dbt's semantic manifest with production's names, and the name of who answers for gold.
-
-    Raises IngestionError where dbt cannot parse the project.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        with in_environment(PRODUCTION | {"DBT_TARGET_PATH": folder, "DBT_LOG_PATH": folder}):
-            dbt_command("--quiet", "parse", "--no-partial-parse")
-        manifest = json.loads((Path(folder) / "manifest.json").read_text())
-        return json.loads((Path(folder) / "semantic_manifest.json").read_text()), owner_of_gold(manifest)
 
 
 def owner_of_gold(manifest: dict) -> str:
@@ -169,7 +148,8 @@ def owner_of_gold(manifest: dict) -> str:
 
 def write() -> list[Path]:
     """Write a file for each module, and remove those of modules that are gone; returns the files."""
-    found = modules(*parse())
+    manifest, semantic = parsed_for_production()
+    found = modules(semantic, owner_of_gold(manifest))
     FOLDER.mkdir(parents=True, exist_ok=True)
     for file in FOLDER.glob("*.yaml"):
         if file.stem not in found:
@@ -177,11 +157,3 @@ def write() -> list[Path]:
     for name, module in found.items():
         (FOLDER / f"{name}.yaml").write_text(render(module))
     return sorted(FOLDER.glob("*.yaml"))
-
-
-if __name__ == "__main__":
-    try:
-        for file in write():
-            print(f"Written: {file.relative_to(REPOSITORY)}")
-    except IngestionError as error:
-        sys.exit(f"error: {error}")

@@ -46,13 +46,6 @@ def test_the_committed_project_is_what_dbt_makes_now(manifest):
     assert power_bi.check(manifest=manifest) == []
 
 
-def test_the_manifest_is_parsed_with_nothing_running_and_no_variable_set(model, monkeypatch):
-    monkeypatch.setenv("DBT_TARGET", "local")
-    manifest = power_bi.current_manifest()
-    assert power_bi.semantic_model(manifest, power_bi.read_mapping("model.yml")) == model
-    assert os.environ["DBT_TARGET"] == "local"
-
-
 @pytest.mark.parametrize(
     ("change", "file"),
     [

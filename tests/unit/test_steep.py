@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ingestion.dbt_command import parsed_for_production
 from ingestion.settings import IngestionError
 from serving import steep
-from tests.fixtures_dbt import NOWHERE, dbt
 
 #: What help.steep.app/setup-and-manage/code-reference names; Steep refuses a file with any other key.
 MODULE = {"identifier", "schema", "table", "label", "description", "dimensions", "joinPaths", "metrics"}
@@ -21,12 +21,12 @@ METRIC = {"identifier", "name", "description", "category", "type", "dimensions"}
 
 
 @pytest.fixture(scope="module")
-def manifests(tmp_path_factory) -> tuple[dict, dict]:
-    """The semantic manifest and the manifest, with production's names."""
-    folder = tmp_path_factory.mktemp("production")
-    paths = {"DBT_TARGET_PATH": str(folder), "DBT_LOG_PATH": str(folder)}
-    dbt("parse", "--no-partial-parse", env=NOWHERE | steep.PRODUCTION | paths)
-    return tuple(json.loads((folder / name).read_text()) for name in ("semantic_manifest.json", "manifest.json"))
+def manifests() -> tuple[dict, dict]:
+    """The semantic manifest and the manifest, with production's names; nothing runs, and no variable of this process changes."""
+    before = dict(os.environ)
+    manifest, semantic = parsed_for_production()
+    assert dict(os.environ) == before
+    return semantic, manifest
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def files() -> dict[str, dict]:
 
 
 def test_the_files_are_what_the_semantic_layer_says(manifests):
-    """Else: python -m serving.steep."""
+    """Else: make steep."""
     semantic, manifest = manifests
     made = {name: steep.render(m) for name, m in steep.modules(semantic, steep.owner_of_gold(manifest)).items()}
     assert made == {file.stem: file.read_text() for file in steep.FOLDER.glob("*.yaml")}
@@ -85,12 +85,11 @@ def test_what_steep_has_no_equal_for_is_refused_with_a_sentence(manifests, chang
         steep.modules(changed, "Finance")
 
 
-def test_writing_removes_what_is_gone_and_leaves_the_environment_alone(manifests, monkeypatch, tmp_path):
+def test_writing_removes_what_is_gone(manifests, monkeypatch, tmp_path):
     monkeypatch.setattr(steep, "FOLDER", tmp_path)
     (tmp_path / "gone.yaml").write_text("module: {}\n")
-    before = dict(os.environ)
+    monkeypatch.setattr(steep, "parsed_for_production", lambda: manifests[::-1])
     written = steep.write()
-    assert dict(os.environ) == before
     assert (
         {Path(file).name for file in written}
         == {"fct_invoices.yaml", "dim_countries.yaml"}
