@@ -22,7 +22,7 @@ METRIC = {"identifier", "name", "description", "category", "type", "dimensions"}
 
 @pytest.fixture(scope="module")
 def manifests() -> tuple[dict, dict]:
-    """The semantic manifest and the manifest, with production's names; nothing runs, and no variable of this process changes."""
+    """The semantic manifest and the manifest, with production's names; no variable of this process changes."""
     before = dict(os.environ)
     manifest, semantic = parsed_for_production()
     assert dict(os.environ) == before
