@@ -148,7 +148,7 @@ def warehouse_environment(target: str) -> dict[str, str]:
         environment["DATABRICKS_CLIENT_SECRET"] = needed("a password", found.password)
     else:
         environment["DATABRICKS_TOKEN"] = needed("a password (a token)", found.password or extra.get("token"))
-    for name in ("environment", "readers"):
+    for name in ("environment", "readers", "stewards", "masks"):
         if extra.get(name):
             environment[f"DATABRICKS_{name.upper()}"] = str(extra[name])
     return environment
