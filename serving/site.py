@@ -150,6 +150,9 @@ def _fitting(table: pa.Table, named: Callable[[str], str] | None) -> pa.Table:
         column = table[field.name].combine_chunks() if table.num_rows else pa.array([], field.type)
         if pa.types.is_timestamp(column.type):
             column = column.cast(pa.timestamp("ms", column.type.tz), safe=False).cast(pa.timestamp("ms"))
+        elif pa.types.is_decimal(column.type):
+            # 15 digits are exact in a double, which is half as long and what JavaScript and the charts compute with
+            column = column.cast(pa.float64())
         elif pa.types.is_null(column.type) or pa.types.is_large_string(column.type):
             column = column.cast(pa.string())
         name = field.name
