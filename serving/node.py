@@ -114,6 +114,7 @@ def run(arguments: list[str], folder: Path, timeout: float = 1800) -> None:
         log = lakehouse_home() / "reports-build" / "failed.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(output, encoding="utf-8")
-        lines = [line.strip() for line in output.splitlines() if re.search(r"error|not found|cannot", line, re.I)]
-        reason = (lines or output.splitlines() or ["no output"])[0]
+        lines = [line.strip() for line in re.sub(r"\x1b\[[\d;]*m", "", output).splitlines() if line.strip()]
+        telling = [line for line in lines if "src/pages" in line] or [line for line in lines if re.search("error", line, re.I)]
+        reason = (telling or lines or ["no output"])[0]
         raise IngestionError(f"`{shown}` failed ({reason[:300]}); its output is {log}")
