@@ -1,5 +1,6 @@
 """Node and the packages of `reports/`: the machine's Node, or one that uv fetches; packages once for every clone."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from ingestion.settings import IngestionError, lakehouse_home
@@ -94,22 +96,34 @@ def environment() -> dict[str, str]:
     }
 
 
+@contextlib.contextmanager
+def _started(arguments: list[str], folder: Path, **options) -> Iterator[subprocess.Popen]:
+    """A running `node` or `npm`, in a group of its own: they start others, which must not outlive the block."""
+    process = subprocess.Popen(
+        [*command(), *arguments], cwd=folder, env=environment(), stdin=subprocess.DEVNULL, start_new_session=True, **options
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def stay(arguments: list[str], folder: Path) -> None:
+    """Run a server of Node in a folder until it ends, or until this process is interrupted; it prints as it likes."""
+    with _started(arguments, folder) as process:
+        process.wait()
+
+
 def run(arguments: list[str], folder: Path, timeout: float = 1800) -> None:
     """Run `node` or `npm` with arguments in a folder, within `timeout` seconds. Raises IngestionError with its last words."""
     shown = " ".join(Path(each).name for each in arguments[:3])
-    # a group of its own: npm and Evidence start others, which must not outlive them
-    process = subprocess.Popen(
-        [*command(), *arguments], cwd=folder, env=environment(), text=True, start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    try:
-        output, _ = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        raise IngestionError(f"`{shown}` did not end within {timeout:.0f} seconds") from None
-    finally:
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with _started(arguments, folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise IngestionError(f"`{shown}` did not end within {timeout:.0f} seconds") from None
     if process.returncode:
         log = lakehouse_home() / "reports-build" / "failed.log"
         log.parent.mkdir(parents=True, exist_ok=True)

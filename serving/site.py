@@ -17,7 +17,6 @@ import os
 import secrets
 import shutil
 import string
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,7 +83,7 @@ def develop(port: int, say: Callable[[str], None] = print) -> None:
     say(f"Reports: http://127.0.0.1:{port}{BASE}/ until Ctrl-C")
     arguments = ["node", str(_evidence(project)), "dev", "--port", str(port), "--strictPort", "--host", "127.0.0.1"]
     with contextlib.suppress(KeyboardInterrupt):
-        subprocess.run([*node.command(), *arguments], cwd=project, env=node.environment(), check=False)
+        node.stay(arguments, project)
 
 
 # ---- what the queries find
@@ -289,7 +288,10 @@ def _give_addresses(site: Path, tables: dict[str, pa.Table]) -> None:
 
 
 def _working_copy(name: str, link: bool = False) -> Path:
-    """A copy of reports/ in the lakehouse's folder with its node_modules, or, to develop, links: the clone stays clean."""
+    """A copy of reports/ in the lakehouse's folder, beside its node_modules, so that the clone stays clean.
+
+    link: its folders are links, for what is edited to show at once.
+    """
     modules = node.packages(PROJECT)
     project = _workshop() / name
     project.mkdir(parents=True, exist_ok=True)
@@ -301,12 +303,12 @@ def _working_copy(name: str, link: bool = False) -> Path:
     for path in PROJECT.iterdir():
         if path.name in ("sources", "node_modules", ".evidence"):
             continue  # sources: Evidence would look for a connection of its own
-        if link:
-            (project / path.name).symlink_to(path)
-        elif path.is_dir():
-            shutil.copytree(path, project / path.name)
-        else:
+        if not path.is_dir():  # copied in any case: Node looks for packages from where a file really is
             shutil.copy(path, project / path.name)
+        elif link:
+            (project / path.name).symlink_to(path)
+        else:
+            shutil.copytree(path, project / path.name)
     (project / "node_modules").symlink_to(modules)
     return project
 

@@ -26,7 +26,7 @@ from tests.integration.test_run import FirstRun, query, undisturbed  # noqa: F40
 #: Each page by its address, with what shows that its figures have come.
 PAGES = {
     "": "[data-figures=kpis] >> text=/[0-9]/",
-    "countries/": "a[href$='/countries/DE/']",
+    "countries/": "a[href$='/countries/DE/']:visible",
     "countries/DE/": "h2#late-payers",
     "invoices/": "[data-figures=matches] >> text=/[0-9]/",
     "invoice/": "dl.facts",
