@@ -3,7 +3,7 @@
     python -m benchmarks.reports [--invoices 500000] [--rounds 5]
 
 Needs the local endpoint with gold (`make run`, then `make shell`). Its invoices are repeated, with ids of their own, until
-there are as many as asked; the other tables do not grow with the invoices. The site is built three times, in a folder of its own:
+there are as many as asked; the other tables do not grow with them. The site is built three times, in a folder of its own:
 pages and data, nothing changed, other data. Prints Markdown tables.
 """
 

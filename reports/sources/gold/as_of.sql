@@ -8,7 +8,6 @@ invoices as (
         count(*) as document_count,
         max(as_of_date) as as_of_date,
         max(reporting_currency) as reporting_currency,
-        min(invoice_date) as first_invoice_date,
         max(invoice_date) filter (where invoice_date <= as_of_date) as last_invoice_date,
         max(invoice_month) filter (where add_months(invoice_month, 1) <= as_of_date) as complete_month
     from ${gold}.fct_invoices
@@ -19,7 +18,6 @@ select
     document_count,
     as_of_date,
     reporting_currency,
-    first_invoice_date,
     last_invoice_date,
     complete_month,
     cast(add_months(complete_month, -1) as date) as month_before

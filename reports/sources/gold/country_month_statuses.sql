@@ -6,8 +6,6 @@ select
     invoice_count,
     credit_note_count,
     overdue_count,
-    cast(net_amount_reporting as decimal(18, 2)) as net_amount,
-    cast(total_amount_reporting as decimal(18, 2)) as total_amount,
     cast(overdue_amount_reporting as decimal(18, 2)) as overdue_amount
 from ${gold}.agg_invoices_country_month_status
 order by country_key, invoice_month, status
