@@ -27,9 +27,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion import warehouse
+from ingestion.dbt_command import target_folder
 from ingestion.settings import REPOSITORY, IngestionError, lakehouse_home
 from local_databricks.settings import write_private
 from serving import node
+from serving.server import compress, pack, write
 
 PROJECT = REPOSITORY / "reports"
 #: The source's name in Evidence, which is the schema that the pages' queries name.
@@ -38,8 +40,6 @@ SOURCE = "gold"
 INVOICES = 500_000
 #: Where the site is served, as reports/evidence.config.yaml says.
 BASE = "/reports"
-#: Not worth compressing, or already.
-_PACKED = {".png", ".ico", ".woff", ".woff2", ".gz", ".zstd"}
 
 
 def build(say: Callable[[str], None] = print, force: bool = False) -> Path:
@@ -177,7 +177,7 @@ def _test_results(elementary: pa.Table | None) -> tuple[pa.Table, str]:
     """The results of dbt's tests, with a sentence that says where they come from, or why there are none."""
     if elementary is not None and elementary.num_rows:
         return elementary, "The newest result of each of dbt's tests, as Elementary keeps them"
-    folder = Path(os.environ.get("DBT_TARGET_PATH") or lakehouse_home() / "dbt" / "target")
+    folder = target_folder()
     results = _read_json(folder / "run_results.json")
     nodes = _read_json(folder / "manifest.json").get("nodes", {})
     rows = []
@@ -239,9 +239,9 @@ def _put_data(site: Path, tables: dict[str, pa.Table], packed: bool = True) -> N
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             if packed:
-                _pack(path, file.content)
-            _write(path, file.content)
-    _write(manifest, json.dumps({"renderedFiles": {SOURCE: [file.path for file in files]}}).encode())
+                pack(path, file.content)
+            write(path, file.content)
+    write(manifest, json.dumps({"renderedFiles": {SOURCE: [file.path for file in files]}}).encode())
     kept = before | {file.path for file in files}
     for path in (site / "data" / SOURCE).glob("*/*"):
         if not any(each.startswith(f"{path.relative_to(site)}/") for each in kept):
@@ -258,9 +258,7 @@ def _build_pages(site: Path, tables: dict[str, pa.Table]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     new.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(project / "build", new)
-    for path in list(new.rglob("*")):
-        if path.is_file() and path.suffix not in _PACKED:
-            _pack(path, path.read_bytes())
+    compress(new)
     if (site / "data").is_dir():  # who has the old page open still finds its tables
         shutil.copytree(site / "data", new / "data", copy_function=os.link)
     _put_data(new, tables)
@@ -283,8 +281,8 @@ def _give_addresses(site: Path, tables: dict[str, pa.Table]) -> None:
         for each in addresses:
             (site / each).mkdir(parents=True, exist_ok=True)
             if each != Path("."):
-                _write(site / each / "index.html", shell)
-    _write(site / "404.html", shell)
+                write(site / each / "index.html", shell)
+    write(site / "404.html", shell)
 
 
 def _working_copy(name: str, link: bool = False) -> Path:
@@ -327,21 +325,6 @@ def _alone():
 
     with run_lock(_workshop() / "lock", "build of the reports"):
         yield
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}")
-    draft.write_bytes(content)
-    draft.replace(path)
-
-
-def _pack(path: Path, content: bytes) -> None:
-    """Lay compressed copies beside the file, as servestatic serves them: zstd, and gzip for who does not know it."""
-    for suffix, codec in ((".zstd", pa.Codec("zstd", 9)), (".gz", pa.Codec("gzip", 6))):
-        packed = codec.compress(content, asbytes=True)
-        if len(packed) < 0.95 * len(content):
-            _write(path.with_name(path.name + suffix), packed)
 
 
 def _hash(content: bytes) -> str:

@@ -15,13 +15,13 @@ import pytest
 import requests
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from servestatic import ServeStaticASGI
 
 from ingestion.settings import IngestionError, in_environment
 from serving import node, site
+from serving.server import application
 from tests.conftest import clients, free_port
 from tests.fixtures_browser import browser, picture  # noqa: F401
-from tests.integration.test_run import FirstRun, query, undisturbed  # noqa: F401
+from tests.fixtures_run import FirstRun, query
 
 #: Each page by its address, with what shows that its figures have come.
 PAGES = {
@@ -37,30 +37,20 @@ SCHEMES = ("light", "dark")
 
 
 @pytest.fixture(scope="module")
-def gold(undisturbed: FirstRun) -> dict[str, str]:  # noqa: F811
+def gold(undisturbed: FirstRun) -> dict[str, str]:
     """The variables of the clients of a lakehouse with gold."""
     return clients(undisturbed.environment)
 
 
 def serve(folder: Path) -> tuple[uvicorn.Server, str]:
-    """Serve a folder as `make serve` does, compressed and cached; returns the server and its address."""
-
-    async def missing(scope, receive, send) -> None:
-        await send({"type": "http.response.start", "status": 404, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    files = ServeStaticASGI(missing, root=str(folder), index_file=True, autorefresh=True)
-
-    async def app(scope, receive, send) -> None:
-        # Evidence asks for /api//quality/…, with two slashes
-        await files(scope | {"path": re.sub("//+", "/", scope["path"])}, receive, send)
-
+    """Serve a folder as `make serve` does; returns the server and its address."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", lifespan="off"))
-    threading.Thread(target=server.run, daemon=True).start()
-    while not server.started:
+    config = uvicorn.Config(application(folder), host="127.0.0.1", port=port, log_level="warning", lifespan="off")
+    running = uvicorn.Server(config)
+    threading.Thread(target=running.run, daemon=True).start()
+    while not running.started:
         time.sleep(0.02)
-    return server, f"http://127.0.0.1:{port}/reports/"
+    return running, f"http://127.0.0.1:{port}/reports/"
 
 
 #: Every Node process of the build loads this: whom it looks up or connects to outside this machine is written down, in vain.
