@@ -14,9 +14,10 @@ def chromium() -> str | None:
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator:
-    """Playwright's browser; the test is skipped where the machine has none (CHROMIUM names one)."""
+    """Playwright's browser; the test is skipped where the machine has none (CHROMIUM names one). For a module, because there
+    is one event loop in a thread, which Playwright keeps running."""
     if not (program := chromium()):
         pytest.skip("there is no Chromium on this machine; install it, or name it in CHROMIUM")
     from playwright.sync_api import sync_playwright
