@@ -1,4 +1,4 @@
-"""Node and the packages of `reports/`: the machine's Node, or one that uv fetches; packages once for every clone."""
+"""Node and npm's packages: the machine's Node, or one that uv fetches; packages once for every clone."""
 
 import contextlib
 import hashlib
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ingestion.settings import IngestionError, lakehouse_home
@@ -47,14 +47,15 @@ def _version(node: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def packages(project: Path) -> Path:
+def packages(project: Path, check: Callable[[Path], None] = lambda modules: None) -> Path:
     """The node_modules of a project with package.json, package-lock.json and .npmrc, installed once into the cache.
 
-    Raises IngestionError where npm cannot install them, or where Evidence is not the one that the project's files fit.
+    check: raises IngestionError where a node_modules is not what the project needs. Raises IngestionError too where npm cannot
+    install them.
     """
     files = [project / name for name in ("package.json", "package-lock.json", ".npmrc")]
     key = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
-    folder = cache_home() / "reports" / key
+    folder = cache_home() / "node_modules" / key
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-", ignore_cleanup_errors=True) as temporary:
@@ -62,17 +63,18 @@ def packages(project: Path) -> Path:
                 shutil.copy(file, temporary)
             # not `npm ci`, which refuses the lock's entries for other platforms
             run(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], Path(temporary))
-            _check(Path(temporary) / "node_modules")
+            check(Path(temporary) / "node_modules")
             try:
                 Path(temporary).rename(folder)
             except OSError:
                 if not folder.is_dir():  # else another run was quicker, with the same packages
                     raise
-    _check(folder / "node_modules")
+    check(folder / "node_modules")
     return folder / "node_modules"
 
 
-def _check(modules: Path) -> None:
+def check_evidence(modules: Path) -> None:
+    """Raise IngestionError where Evidence is not the one that the files of reports/ fit."""
     try:
         found = hashlib.sha256((modules / REPLACED).read_bytes()).hexdigest()
     except OSError:

@@ -290,7 +290,7 @@ def _working_copy(name: str, link: bool = False) -> Path:
 
     link: its folders are links, for what is edited to show at once.
     """
-    modules = node.packages(PROJECT)
+    modules = node.packages(PROJECT, node.check_evidence)
     project = _workshop() / name
     project.mkdir(parents=True, exist_ok=True)
     for path in project.iterdir():

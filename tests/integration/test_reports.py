@@ -443,7 +443,7 @@ def test_a_query_that_fails_is_named(reports, monkeypatch, tmp_path):
 def test_another_evidence_is_refused(monkeypatch):
     monkeypatch.setattr(node, "REPLACED_SHA256", "0" * 64)
     with pytest.raises(IngestionError, match=r"universal-sql/src/client-duckdb/browser\.js is not the file"):
-        node.packages(site.PROJECT)
+        node.packages(site.PROJECT, node.check_evidence)
 
 
 def test_without_node_uv_fetches_it_and_without_both_a_sentence_says_so(monkeypatch, tmp_path):

@@ -6,10 +6,8 @@ which no registry serves: both are of one family, send the token as a password a
 
 import datetime
 import decimal
-import hashlib
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,9 +16,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from local_databricks.settings import LocalDatabricksError, cache_home
+from local_databricks.settings import LocalDatabricksError
 from local_databricks.spark import find_java, maven_jars
 from local_databricks.tls import TRUST_STORE_PASSWORD
+from serving import node
 from tests.conftest import ROOT, clients, connect
 
 CLIENTS = Path(__file__).resolve().parent.parent / "clients"
@@ -100,23 +99,7 @@ def read_by_jdbc(java, classes) -> Callable[..., Printed]:
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
     """The folder of the Node driver, installed once for every clone."""
-    npm = shutil.which("npm")
-    if not (shutil.which("node") and npm):
-        pytest.skip("this machine has no Node.js")
-    lock = CLIENTS / "package-lock.json"
-    folder = cache_home() / "node" / hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
-    if not (folder / "node_modules").exists():
-        draft = folder.with_name(f".{folder.name}.{os.getpid()}")
-        draft.mkdir(parents=True)
-        for name in ("package.json", "package-lock.json", ".npmrc"):
-            shutil.copy(CLIENTS / name, draft)
-        installed = subprocess.run([npm, "install", "--no-audit", "--no-fund"], cwd=draft, capture_output=True, text=True)
-        assert installed.returncode == 0, installed.stderr[-2000:]
-        assert (draft / "package-lock.json").read_bytes() == lock.read_bytes(), (
-            "npm install changes tests/clients/package-lock.json"
-        )
-        draft.replace(folder)
-    return folder / "node_modules"
+    return node.packages(CLIENTS)
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +108,7 @@ def read_by_node(node_modules) -> Callable[..., dict]:
 
     def read(environment: dict[str, str], schema: str, table: str, variables: dict[str, str]) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [shutil.which("node"), CLIENTS / "read_table.js", schema, table],
+            [*node.command(), "node", CLIENTS / "read_table.js", schema, table],
             env={
                 **os.environ, "NODE_PATH": str(node_modules), "TZ": "UTC",
                 "DATABRICKS_HOST": environment["LOCAL_DATABRICKS_HOST"],
