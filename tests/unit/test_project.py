@@ -192,6 +192,11 @@ def test_no_view_reads_a_view(own, parents):
         assert not views.intersection(parents[view]), view
 
 
+#: Exposures that read what is not public, as dbt_project_evaluator's own list of exceptions has them: the site's page on the
+#: quality of the data counts what silver refused and where rows went, which is in no table of gold.
+NOT_PUBLIC = {"evidence_site": {"silver_rejected_invoices", "silver_rejected_countries", "silver_row_accounting"}}
+
+
 def test_exposures_read_public_tables_and_have_an_owner(parsed):
     """fct_exposures_dependent_on_private_models, fct_exposure_parents_materializations."""
     manifest = parsed()
@@ -201,7 +206,10 @@ def test_exposures_read_public_tables_and_have_an_owner(parsed):
         assert exposure["description"] and exposure["depends_on"]["nodes"], exposure["name"]
         for parent in exposure["depends_on"]["nodes"]:
             node = manifest["nodes"][parent]
-            assert node["access"] == "public", (exposure["name"], parent)
+            assert node["access"] == "public" or node["name"] in NOT_PUBLIC.get(exposure["name"], ()), (
+                exposure["name"],
+                parent,
+            )
             assert node["config"]["materialized"] in ("table", "incremental"), (exposure["name"], parent)
 
 

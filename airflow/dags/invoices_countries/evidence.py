@@ -15,6 +15,7 @@ def evidence_site(settings: Settings) -> Any:
     def evidence_site() -> str:
         """Build the site; returns where it is."""
         from airflow.sdk import ObjectStoragePath
+
         from serving.site import build
 
         with in_environment(warehouse_environment(settings.target)):
