@@ -166,7 +166,12 @@ def test_another_loader_is_one_setting(facts_of, loader, options):
     assert not found["errors"], found["errors"]
     tasks = found["dags"]["ingest"]["tasks"]
     assert list(tasks) == ["load_bronze"] and tasks["load_bronze"]["outlets"] == ["invoices-countries://bronze/"]
-    assert "refresh_power_bi" not in found["dags"]["publish"]["tasks"]
+    assert not {"refresh_power_bi", "evidence_site"} & set(found["dags"]["publish"]["tasks"])
+
+
+def test_the_revenue_site_is_built_where_a_key_says_where_to(facts_of):
+    found = facts_of({"evidence_site": "abfss://pages@account.dfs.core.windows.net/reports"})
+    assert not found["errors"] and "evidence_site" in found["dags"]["publish"]["tasks"]
 
 
 @pytest.mark.parametrize(

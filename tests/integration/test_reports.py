@@ -415,6 +415,15 @@ def test_new_data_needs_no_new_pages_and_old_data_no_build(reports):
     assert "built data" in said[-1] and files(".js") == pages
 
 
+def test_airflow_lays_it_where_readers_are(reports, tmp_path):
+    from invoices_countries.evidence import lay
+
+    lay(reports.folder, tmp_path.as_uri())
+    files = {path.relative_to(reports.folder): path.stat().st_size for path in reports.folder.rglob("*") if path.is_file()}
+    assert {path.relative_to(tmp_path): path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()} == files
+    assert lay(reports.folder, reports.folder.as_uri()) == reports.folder.as_uri()
+
+
 # ---- settings and faults: one sentence
 
 

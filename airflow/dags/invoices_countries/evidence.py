@@ -14,24 +14,25 @@ def evidence_site(settings: Settings) -> Any:
     @task
     def evidence_site() -> str:
         """Build the site; returns where it is."""
-        from airflow.sdk import ObjectStoragePath
-
         from serving.site import build
 
         with in_environment(warehouse_environment(settings.target)):
-            site = build(print)
-        there = ObjectStoragePath(settings.evidence_site)
-        if there.as_uri() == site.as_uri():
-            return str(there)
-        for file in in_order_of_reading(site):
-            target = there / file.relative_to(site).as_posix()
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(file.read_bytes())
-        return str(there)
+            return lay(build(print), settings.evidence_site)
 
     return evidence_site()
 
 
-def in_order_of_reading(site: Path) -> list[Path]:
-    """The files of a site, so ordered that what a page names is there before the page is."""
-    return sorted((file for file in site.rglob("*") if file.is_file()), key=lambda file: (".html" in file.suffixes, file))
+def lay(site: Path, folder: str) -> str:
+    """Copy a site to a folder, a URL (file://, abfss://, …), so ordered that what a page names is there before the page is;
+    what was there before stays, for readers who have a page open. Returns the folder."""
+    from airflow.sdk import ObjectStoragePath
+
+    there = ObjectStoragePath(folder)
+    if there.as_uri() == site.as_uri():
+        return str(there)
+    files = (file for file in site.rglob("*") if file.is_file())
+    for file in sorted(files, key=lambda file: (".html" in file.suffixes, file.name == "manifest.json", file)):
+        target = there / file.relative_to(site).as_posix()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    return str(there)
