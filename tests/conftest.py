@@ -31,23 +31,24 @@ def pytest_configure() -> None:
     os.environ["AIRFLOW_HOME"] = home.name
 
 
-#: Files of minutes that share nothing with the others, each a share of the suite. All others share the session's endpoints and
-#: are the share REST. The largest is begun first: one worker has REST, the other make run and then the scheduler.
+#: Files of minutes by their share of the suite: those of one share have a lakehouse in common. All others share the session's
+#: endpoints and are the share REST. One worker has REST, one the lakehouse of make run, one Elementary and then the scheduler.
 SHARES = {
     **dict.fromkeys(
         ("test_power_bi_measures.py", "test_reports.py", "test_run.py", "test_serve.py", "test_sql_clients.py"), "run"
     ),
+    "test_observability.py": "elementary",
     "test_airflow_scheduler.py": "scheduler",
 }
 REST = "rest"
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two workers for the whole suite; none, and so no time to start them, for a part of it."""
+    """Three workers for the whole suite, which waits a good deal; none, and so no time to start them, for a part of it."""
     option = config.option
     places = {(config.invocation_params.dir / name).resolve() for name in config.args}
     is_whole = places <= {ROOT, ROOT / "tests"} and not (option.keyword or option.markexpr or config.getoption("lf", False))
-    return 2 if is_whole else 0
+    return 3 if is_whole else 0
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log):
