@@ -37,7 +37,9 @@
             "_load_id": "cast(_kafka_batch_id as string)",
             "_loaded_at": "_kafka_ingested_at",
             "_is_deleted": "coalesce(_is_deleted, false)",
-            "_row_id": "concat_ws('-', _kafka_topic, cast(_kafka_partition as string), cast(_kafka_offset as string))",
+            {#- In the order of the offsets, which decides where an invoice has two events of one time; with the message's time,
+                because the offsets of a topic that is made anew begin at 0 again. -#}
+            "_row_id": "concat_ws('-', _kafka_topic, cast(_kafka_partition as string), lpad(cast(_kafka_offset as string), 19, '0'), cast(unix_millis(_kafka_timestamp) as string))",
         },
     } -%}
     {%- if loader not in columns -%}
