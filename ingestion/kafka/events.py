@@ -133,13 +133,13 @@ def as_bigint(text: Column) -> Column:
     """The text as an integer of 64 bits, null where it is none; `7.00` is seven."""
     digits = F.regexp_extract(text, r"^\s*([-+]?\d+)(?:\.0*)?\s*$", 1)
     scientific = _scientific(text)
-    whole = scientific.try_cast("decimal(38,0)")
-    return F.coalesce(digits.try_cast("bigint"), F.when(scientific == whole, whole).try_cast("bigint"))
+    whole = scientific.try_cast("bigint")
+    return F.coalesce(digits.try_cast("bigint"), F.when(scientific == whole.cast("decimal(38,18)"), whole))
 
 
 def as_amount(text: Column) -> Column:
     """The text as decimal(18,2), null where that would change it: `1.5` and `1.500` fit, `1.005` does not."""
-    plain = F.when(text.rlike(r"^\s*[-+]?\d+(\.\d{0,2}0*)?\s*$"), F.trim(text)).try_cast("decimal(18,2)")
+    plain = F.when(text.rlike(r"^\s*[-+]?(\d+(\.\d{0,2}0*)?|\.\d{1,2}0*)\s*$"), F.trim(text)).try_cast("decimal(18,2)")
     scientific = _scientific(text)
     rounded = scientific.try_cast("decimal(18,2)")
     return F.coalesce(plain, F.when(scientific == rounded, rounded))
