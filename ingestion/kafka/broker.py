@@ -113,26 +113,29 @@ class Producer:
         self._record = kafka.producer.ProducerRecord
         serializer = "org.apache.kafka.common.serialization.ByteArraySerializer"
         self._admin = kafka.admin.Admin.create({"bootstrap.servers": servers})
-        self._new_topic = kafka.admin.NewTopic
+        self._new_topic, self._sent = kafka.admin.NewTopic, []
+        # Without recovery of metadata: it forgets the topics of a broker that is down, and each send() then waits a minute.
         self._producer = kafka.producer.KafkaProducer(
             {
                 "bootstrap.servers": servers, "acks": "all", "linger.ms": "5", "delivery.timeout.ms": "60000",
-                "request.timeout.ms": "5000", "key.serializer": serializer, "value.serializer": serializer,
+                "request.timeout.ms": "5000", "metadata.recovery.strategy": "none", "key.serializer": serializer, "value.serializer": serializer,
             }
         )  # fmt: skip
 
     def create_topic(self, name: str, partitions: int = 2) -> None:
         """Make a topic, which must not exist."""
-        topic = self._gateway.jvm.org.apache.kafka.clients.admin.NewTopic(name, partitions, 1)
-        self._admin.createTopics([topic]).all().get()
+        self._admin.createTopics([self._new_topic(name, partitions, 1)]).all().get()
 
-    def send(self, topic: str, messages: Iterable[tuple[bytes | None, bytes | None]], wait: bool = True) -> None:
-        """Send messages (key, value) and, if `wait`, return when the broker has them all; raises py4j's error if it has not."""
-        futures = [self._producer.send(self._record(topic, key, value)) for key, value in messages]
-        if wait:
-            self._producer.flush()
-            for future in futures:
-                future.get()
+    def send(self, topic: str, messages: Iterable[tuple[bytes | None, bytes | None]]) -> None:
+        """Hand over messages (key, value); they are with the broker when flush() has returned."""
+        self._sent += [self._producer.send(self._record(topic, key, value)) for key, value in messages]
+
+    def flush(self) -> None:
+        """Wait until the broker has every message; raises py4j's error if it did not take one."""
+        self._producer.flush()
+        sent, self._sent = self._sent, []
+        for future in sent:
+            future.get()
 
     def close(self) -> None:
         """End the JVM; what was not sent yet is dropped."""

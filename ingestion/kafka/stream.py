@@ -25,6 +25,8 @@ from ingestion.kafka.registry import Registry, decoded
 from ingestion.kafka.settings import StreamSettings
 from ingestion.settings import IngestionError, PassingError, first_line, lakehouse_home
 
+#: A broker that is gone is noticed in seconds instead of minutes, and its return as well.
+_CLIENT = {"request.timeout.ms": "10000", "default.api.timeout.ms": "20000"}
 DEAD_LETTERS = "kafka_dead_letters"
 #: Rows up to which a batch becomes one file a table, of some megabytes.
 ROWS_A_FILE = 200_000
@@ -105,7 +107,7 @@ class Stream:
         settings, self._failure = self.settings, None
         self._query_is_known.clear()
         reader = self.spark.readStream.format("kafka").options(
-            **{f"kafka.{name}": value for name, value in settings.options.items()},
+            **{f"kafka.{name}": value for name, value in (_CLIENT | settings.options).items()},
             **{
                 "kafka.bootstrap.servers": settings.servers,
                 "subscribe": ",".join(self._tables),

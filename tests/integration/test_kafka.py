@@ -1,8 +1,10 @@
-"""Kafka as a loader, with a real broker: what lands, what is a dead letter, the same silver as dlt's, and kills at any moment."""
+"""Kafka as a loader, with a real broker: what lands, what is a dead letter, the same silver as dlt's, kills at any moment."""
 
+import dataclasses
 import json
 import random
 import signal
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -20,7 +22,7 @@ from ingestion.kafka.broker import message
 from ingestion.kafka.settings import StreamSettings
 from ingestion.kafka.stream import DEAD_LETTERS, Stream
 from ingestion.load import load
-from ingestion.settings import IngestionError, PassingError
+from ingestion.settings import IngestionError
 from ingestion.source import CONTRACTS
 from ingestion.values import RESCUED, arrow_type, conform
 from tests.conftest import connect
@@ -46,6 +48,11 @@ def row_of(number: int, **values: object) -> dict[str, object]:
 
 def event(op: str, row: dict, ts: str | None = None) -> tuple[bytes, bytes]:
     return message("invoice_id", op, row, ts)
+
+
+def send(producer, topic: str, messages: list[tuple[bytes, bytes]]) -> None:
+    producer.send(topic, messages)
+    producer.flush()
 
 
 def run(spark, settings: StreamSettings):
@@ -138,7 +145,7 @@ def test_what_is_no_event_is_kept_whole_and_the_rest_lands(spark, broker, produc
         b'{"op":"c","row":{"country":"\xff"}}', b'{"op":"c","row":{"invoice_id":1,"invoice_id":2}}',
     ]  # fmt: skip
     alive = [event("c", row_of(1)), event("u", row_of(2, total_amount="NaN")), event("d", {"invoice_id": 3})]
-    producer.send("mixed", [*((b"key", value) for value in dead), (b"1", None), *alive])
+    send(producer, "mixed", [*((b"key", value) for value in dead), (b"1", None), *alive])
     settings = stream_settings(broker, home, topics={"invoices": "mixed"})
 
     result = run(spark, settings)
@@ -154,7 +161,7 @@ def test_what_is_no_event_is_kept_whole_and_the_rest_lands(spark, broker, produc
     assert deleted["_is_deleted"] and deleted["updated_at"] == deleted["_kafka_timestamp"]
 
     assert run(spark, settings).rows == {}, "all is read"
-    producer.send("mixed", [event("u", row_of(1, status="paid"))])
+    send(producer, "mixed", [event("u", row_of(1, status="paid"))])
     assert run(spark, settings).rows == {"invoices": 1}
 
 
@@ -163,6 +170,74 @@ def test_a_table_of_another_loader_is_left_alone(spark, broker, source, home):
     load(register=False)
     with pytest.raises(IngestionError, match="the table invoices of bronze has another loader's columns"):
         run(spark, stream_settings(broker, home))
+
+
+# -- Avro ---------------------------------------------------------------------------------------------------------------------
+
+
+def avro_event(*more: dict) -> dict:
+    """The schema of an event: the envelope with a row of some columns."""
+    optional = lambda name, kind: {"name": name, "type": ["null", kind], "default": None}  # noqa: E731
+    amount = {"type": "bytes", "logicalType": "decimal", "precision": 18, "scale": 2}
+    moment = {"type": "long", "logicalType": "timestamp-micros"}
+    row = {
+        "type": "record", "name": "invoice",
+        "fields": [
+            {"name": "invoice_id", "type": "long"}, optional("country", "string"), optional("total_amount", amount),
+            optional("invoice_date", {"type": "int", "logicalType": "date"}), optional("updated_at", moment), *more,
+        ],
+    }  # fmt: skip
+    return {
+        "type": "record", "name": "event",
+        "fields": [{"name": "op", "type": "string"}, {"name": "row", "type": row}, optional("ts", "string")],
+    }  # fmt: skip
+
+
+def framed(schema_id: int, body: bytes) -> bytes:
+    return b"\x00" + schema_id.to_bytes(4, "big") + body
+
+
+def test_avro_is_read_with_the_schema_of_its_writer(spark, broker, producer, registry, home):
+    producer.create_topic("avro", partitions=1)
+    old, new = avro_event(), avro_event({"name": "status", "type": "string"})
+    registry.schemas = {1: old, 70_000: new, 3: {"type": "string"}}
+    # By hand, after https://avro.apache.org/docs/1.11.1/specification/#binary-encoding: op "c", invoice_id 7, branch 1 "DE",
+    # branch 1 the amount -1190 in two bytes, branch 1 the day 20485, branch 1 the microsecond 1772366400000001, no ts.
+    body = b"\x02c" + b"\x0e" + b"\x02\x04DE" + b"\x02\x04\xfb\x5a" + b"\x02" + zigzag(20485) + b"\x02"
+    body += zigzag(1772366400000001) + b"\x00"
+    newer = b"\x02u" + b"\x0e" + b"\x02\x04FR" + b"\x00\x00\x00" + b"\x08paid" + b"\x00"
+    dead = [framed(2, body), framed(1, body[:6]), framed(3, b"\x02x"), b"\x01" + framed(1, body)[1:], b"\x00\x00", b"{}"]
+    send(producer, "avro", [(b"7", framed(1, body)), (b"7", framed(70_000, newer)), *((b"x", value) for value in dead)])
+    settings = stream_settings(
+        broker, home, topics={"invoices": "avro"}, value_format="avro", registry_url=registry.url,
+        registry_user_info="key:secret",
+    )  # fmt: skip
+
+    with pytest.raises(IngestionError, match="refuses with status 401; KAFKA_SCHEMA_REGISTRY_USER_INFO holds key:secret"):
+        run(spark, dataclasses.replace(settings, registry_user_info="key:wrong"))
+    registry.is_up = False
+    threading.Timer(4, lambda: setattr(registry, "is_up", True)).start()
+    assert run(spark, settings).rows == {"invoices": 2, DEAD_LETTERS: len(dead)}, "a registry that is down is waited for"
+    first, second = landed(home, "invoices")
+    assert (first["invoice_id"], first["country"], first["total_amount"]) == (7, "DE", Decimal("-11.90"))
+    assert first["invoice_date"].isoformat() == "2026-02-01"
+    assert first["updated_at"] == datetime(2026, 3, 1, 12, 0, 0, 1, UTC)
+    assert (second["country"], second["status"], second["total_amount"]) == ("FR", "paid", None)
+    letters = landed(home, DEAD_LETTERS)
+    assert [row["value"] for row in letters] == dead
+    assert letters[0]["error"] == "the schema registry has no Avro schema 2"
+    assert {row["error"] for row in letters[3:]} == {"the value is not in the schema registry's wire format"}
+    answered = [path for path in registry.requests if path == "/schemas/ids/70000"]
+    assert len(answered) <= 3, "each schema is asked for once, when it is answered"
+
+
+def zigzag(number: int) -> bytes:
+    """Avro's int and long: zigzag, then seven bits a byte, the lowest first."""
+    number, encoded = (number << 1) ^ (number >> 63), b""
+    while number > 127:
+        encoded += bytes([number & 127 | 128])
+        number >>= 7
+    return encoded + bytes([number])
 
 
 # -- silver -------------------------------------------------------------------------------------------------------------------
@@ -187,8 +262,8 @@ class Silver:
 
     def build(self, *selected: str) -> None:
         names = {"schema_prefix": f"of_{self.loader}_", "loaders": dict.fromkeys(("invoices", "countries"), self.loader)}
-        dbt("build", "--select", *selected, "--exclude", "test_type:unit", "tag:elementary-tests", "silver_country_matches", "--resource-type", "model", "--resource-type", "seed",
-            "--vars", json.dumps(names), env=self._environment)  # fmt: skip
+        dbt("build", "--select", *selected, "--exclude", "test_type:unit", "tag:elementary-tests", "silver_country_matches",
+            "--resource-type", "model", "--resource-type", "seed", "--vars", json.dumps(names), env=self._environment)  # fmt: skip
 
     def drop(self) -> None:
         for layer in ("bronze", "silver", "test_failures"):
@@ -197,8 +272,8 @@ class Silver:
 
 #: Without the loader's own columns, and the time of a deletion, which dlt's comparison of keys can only guess.
 INVOICES = """select invoice_id, invoice_number, customer_id, country_text, invoice_date, due_date, invoice_month,
-    currency_code, net_amount, tax_amount, total_amount, status, created_at, if(is_deleted, null, updated_at) as updated_at, is_deleted
-    from {s}.invoices order by invoice_id"""
+    currency_code, net_amount, tax_amount, total_amount, status, created_at, if(is_deleted, null, updated_at) as updated_at,
+    is_deleted from {s}.invoices order by invoice_id"""
 REJECTED = "select invoice_id, total_amount, reasons, is_deleted from {s}.rejected_invoices order by invoice_id"
 COUNTRIES = "select country_code, country_name, region, sub_region, currency_code, updated_at, is_deleted from {s}.countries"
 OUTCOMES = "select outcome, sum(row_count) from {s}.row_accounting where table_name = 'invoices' group by outcome"
@@ -222,8 +297,8 @@ def test_silver_is_the_same_as_the_dlt_load_s_and_a_lost_checkpoint_changes_noth
     history += [event("c", row_of(22, country=None, status="PAID "))]
     country = {"country_code": "DE", "country_name": "Germany", "region": "Europe", "sub_region": "Western Europe",
                "currency_code": "EUR", "updated_at": text_of(NOW)}  # fmt: skip
-    producer.send("same", history)
-    producer.send("same_countries", [message("country_code", "c", country)])
+    send(producer, "same", history)
+    send(producer, "same_countries", [message("country_code", "c", country)])
     kafka_home = tmp_path / "kafka_home"
     settings = stream_settings(broker, kafka_home, topics={"invoices": "same", "countries": "same_countries"}, max_offsets=20)
 
@@ -252,9 +327,11 @@ def test_silver_is_the_same_as_the_dlt_load_s_and_a_lost_checkpoint_changes_noth
     changes += [event("u", row_of(5, invoice_date="2026-01-15", updated_at=at(2))), event("u", row_of(20, updated_at=at(2)))]
     changes += [event("d", {"invoice_id": n}, at(3)) for n in (6, 7)]
     changes += [event("c", row_of(7, status="cancelled", updated_at=text_of(back)))]
-    producer.send("same", changes)
-    producer.send(
-        "same_countries", [message("country_code", "u", country | {"country_name": "Deutschland", "updated_at": at(1)})]
+    send(producer, "same", changes)
+    send(
+        producer,
+        "same_countries",
+        [message("country_code", "u", country | {"country_name": "Deutschland", "updated_at": at(1)})],
     )
 
     of_kafka, of_dlt = (Silver(fast_endpoint, loader, tmp_path / loader) for loader in ("kafka", "dlt"))
@@ -284,3 +361,76 @@ def test_silver_is_the_same_as_the_dlt_load_s_and_a_lost_checkpoint_changes_noth
     finally:
         of_kafka.drop()
         of_dlt.drop()
+
+
+# -- kills --------------------------------------------------------------------------------------------------------------------
+
+SEED = int(time.time()) % 10_000
+
+
+def read_until(process: subprocess.Popen, word: str, seconds: float = 120) -> list[str]:
+    """The lines that a stream's process has printed, up to one with `word`."""
+    lines, timer = [], threading.Timer(seconds, process.kill)
+    timer.start()
+    for line in process.stdout:
+        lines.append(line)
+        if word in line:
+            break
+    timer.cancel()
+    assert lines and word in lines[-1], lines
+    return lines
+
+
+def test_kill_9_of_broker_spark_and_stream_loses_and_doubles_nothing(spark, broker, producer, home, monkeypatch):
+    """Each is killed at a random moment of a batch or between two; the stream's process survives the broker's death."""
+    print(f"seed {SEED}")
+    random_, sent = random.Random(SEED), 0
+    producer.create_topic("killed")
+
+    def send_some() -> None:
+        """Two messages in a hundred are dead letters."""
+        nonlocal sent
+        numbers = range(sent, sent + random_.randint(50, 300))
+        producer.send("killed", [(b"x", b"dead") if n % 50 == 0 else event("c", row_of(n)) for n in numbers])
+        sent = numbers.stop
+
+    def send_and_wait() -> None:
+        send_some()
+        time.sleep(random_.uniform(0, 2.5))
+
+    variables = {"KAFKA_INVOICES_TOPIC": "killed", "KAFKA_TRIGGER_SECONDS": "0", "KAFKA_MAX_OFFSETS_PER_TRIGGER": "150"}
+    process = start_stream(broker, home, **variables)
+    try:
+        send_some()
+        read_until(process, "batch")
+        send_and_wait()
+        broker.stop(signal.SIGKILL)
+        send_and_wait()
+        broker.start()
+        send_some()
+        read_until(process, "batch")
+        send_and_wait()
+        jvm = psutil.Process(process.pid).children()[0]
+        assert "PythonGatewayServer" in jvm.cmdline()[-1]
+        jvm.kill()
+        assert process.wait(60) == 1
+        assert "error: Spark's JVM is gone; run the stream again" in process.stdout.read()
+
+        process = start_stream(broker, home, **variables)
+        send_some()
+        read_until(process, "batch")
+        send_and_wait()
+        jvm = psutil.Process(process.pid).children()[0]
+        process.kill()
+        jvm.wait(60)  # it ends by itself, so that no two streams write
+    finally:
+        process.kill()
+        process.wait()
+    send_some()
+    producer.flush()
+    run(spark, stream_settings(broker, home, topics={"invoices": "killed"}))
+
+    rows, dead = landed(home, "invoices"), landed(home, DEAD_LETTERS)
+    offsets = Counter((row["_kafka_partition"], row["_kafka_offset"]) for row in rows + dead)
+    assert set(offsets.values()) == {1} and len(offsets) == sent
+    assert sorted(row["invoice_id"] for row in rows) == [n for n in range(sent) if n % 50]
