@@ -118,7 +118,8 @@ class Producer:
         self._producer = kafka.producer.KafkaProducer(
             {
                 "bootstrap.servers": servers, "acks": "all", "linger.ms": "5", "delivery.timeout.ms": "60000",
-                "request.timeout.ms": "5000", "metadata.recovery.strategy": "none", "key.serializer": serializer, "value.serializer": serializer,
+                "request.timeout.ms": "5000", "metadata.recovery.strategy": "none",
+                "key.serializer": serializer, "value.serializer": serializer,
             }
         )  # fmt: skip
 

@@ -30,7 +30,8 @@ class Registry:
         self._schemas: dict[int, str | None] = {}
 
     def schema(self, schema_id: int) -> str | None:
-        """Return the Avro schema (JSON) with this id, None where the registry has none such that is Avro and stands alone.
+        """Return the Avro schema (JSON) with this id, None where the registry has none such, or one
+        that is no record of Avro or refers to others.
 
         Raises: PassingError when the registry does not answer, IngestionError when it refuses.
         """
@@ -59,7 +60,7 @@ class Registry:
             raise PassingError(f"{where} does not answer: {type(error).__name__}") from error
         # Schemas with references need those resolved first, which from_avro does not do.
         is_plain = found.get("schemaType", "AVRO") == "AVRO" and not found.get("references")
-        return text if is_plain and _is_json(text) else None
+        return text if is_plain and _is_record(text) else None
 
 
 def decoded(messages: DataFrame, registry: Registry) -> DataFrame:
@@ -85,7 +86,7 @@ def decoded(messages: DataFrame, registry: Registry) -> DataFrame:
         F.when(F.col("schema_id").isNull(), "the value is not in the schema registry's wire format")
         .when(
             ~F.col("schema_id").isin(*schemas) if schemas else F.lit(True),
-            F.concat(F.lit("the schema registry has no Avro schema "), F.col("schema_id").cast("string")),
+            F.concat(F.lit("the schema registry has no record of Avro with the id "), F.col("schema_id").cast("string")),
         )
         .when(F.col("text").isNull(), "the value does not fit its Avro schema")
     )
@@ -96,9 +97,9 @@ def _unsigned(four_bytes: Column) -> Column:
     return F.conv(F.hex(four_bytes), 16, 10).cast("bigint")
 
 
-def _is_json(text: str) -> bool:
+def _is_record(text: str) -> bool:
     try:
-        json.loads(text)
+        schema = json.loads(text)
     except ValueError:
         return False
-    return True
+    return isinstance(schema, dict) and schema.get("type") == "record"

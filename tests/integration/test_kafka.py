@@ -225,7 +225,7 @@ def test_avro_is_read_with_the_schema_of_its_writer(spark, broker, producer, reg
     assert (second["country"], second["status"], second["total_amount"]) == ("FR", "paid", None)
     letters = landed(home, DEAD_LETTERS)
     assert [row["value"] for row in letters] == dead
-    assert letters[0]["error"] == "the schema registry has no Avro schema 2"
+    assert letters[0]["error"] == "the schema registry has no record of Avro with the id 2"
     assert {row["error"] for row in letters[3:]} == {"the value is not in the schema registry's wire format"}
     answered = [path for path in registry.requests if path == "/schemas/ids/70000"]
     assert len(answered) <= 3, "each schema is asked for once, when it is answered"
