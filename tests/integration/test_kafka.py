@@ -263,7 +263,8 @@ class Silver:
     def build(self, *selected: str) -> None:
         names = {"schema_prefix": f"of_{self.loader}_", "loaders": dict.fromkeys(("invoices", "countries"), self.loader)}
         dbt("build", "--select", *selected, "--exclude", "test_type:unit", "tag:elementary-tests", "silver_country_matches",
-            "--resource-type", "model", "--resource-type", "seed", "--vars", json.dumps(names), env=self._environment)  # fmt: skip
+            "--resource-type", "model", "--resource-type", "seed", "--vars", json.dumps(names),
+            env=self._environment)  # fmt: skip
 
     def drop(self) -> None:
         for layer in ("bronze", "silver", "test_failures"):
