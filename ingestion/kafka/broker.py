@@ -127,6 +127,10 @@ class Producer:
         """Make a topic, which must not exist."""
         self._admin.createTopics([self._new_topic(name, partitions, 1)]).all().get()
 
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic with its messages."""
+        self._admin.deleteTopics([name]).all().get()
+
     def send(self, topic: str, messages: Iterable[tuple[bytes | None, bytes | None]]) -> None:
         """Hand over messages (key, value); they are with the broker when flush() has returned."""
         self._sent += [self._producer.send(self._record(topic, key, value)) for key, value in messages]

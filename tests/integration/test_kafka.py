@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 
 from ingestion.kafka import events
+from ingestion.kafka.__main__ import main
 from ingestion.kafka.broker import message
 from ingestion.kafka.settings import StreamSettings
 from ingestion.kafka.stream import DEAD_LETTERS, Stream
@@ -163,6 +164,45 @@ def test_what_is_no_event_is_kept_whole_and_the_rest_lands(spark, broker, produc
     assert run(spark, settings).rows == {}, "all is read"
     send(producer, "mixed", [event("u", row_of(1, status="paid"))])
     assert run(spark, settings).rows == {"invoices": 1}
+
+
+def test_messages_that_are_gone_stop_the_stream(spark, broker, producer, home):
+    producer.create_topic("short", partitions=1)
+    send(producer, "short", [event("c", row_of(1)), event("c", row_of(2))])
+    settings = stream_settings(broker, home, topics={"invoices": "short"})
+    run(spark, settings)
+    producer.delete_topic("short")
+    time.sleep(1)  # the broker answers before it has done it
+    producer.create_topic("short", partitions=1)
+    with pytest.raises(
+        IngestionError, match="messages of short that were not read yet are gone from Kafka, or a topic was made"
+    ):
+        run(spark, settings)
+    assert len(landed(home, "invoices")) == 2
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({}, "KAFKA_BOOTSTRAP_SERVERS is not set"),
+        ({"KAFKA_BOOTSTRAP_SERVERS": "broker"}, "KAFKA_BOOTSTRAP_SERVERS must be host:port"),
+        ({"KAFKA_INVOICES_TOPIC": ""}, "there is nothing to read"),
+        ({"KAFKA_COUNTRIES_TOPIC": "invoices"}, "a topic has one table"),
+        ({"KAFKA_VALUE_FORMAT": "xml"}, "KAFKA_VALUE_FORMAT must be json or avro, not 'xml'"),
+        ({"KAFKA_VALUE_FORMAT": "avro"}, "KAFKA_SCHEMA_REGISTRY_URL is not set"),
+        ({"KAFKA_VALUE_FORMAT": "avro", "KAFKA_SCHEMA_REGISTRY_URL": "registry:1"}, "must begin with http"),
+        ({"KAFKA_MAX_OFFSETS_PER_TRIGGER": "0"}, "KAFKA_MAX_OFFSETS_PER_TRIGGER must be a whole number"),
+        ({"KAFKA_TRIGGER_SECONDS": "soon"}, "KAFKA_TRIGGER_SECONDS must be a number of seconds, not 'soon'"),
+        ({"KAFKA_OPTIONS": "{"}, "KAFKA_OPTIONS must be a JSON object of texts"),
+        ({"DBT_TARGET": "databricks"}, "KAFKA_CHECKPOINT is not set to a folder of a volume"),
+    ],
+)
+def test_a_bad_setting_is_one_sentence(variables, sentence, home, monkeypatch, capsys):
+    for name, value in (({"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9092"} if variables else {}) | variables).items():
+        monkeypatch.setenv(name, value)
+    assert main(["stream"]) == 1
+    said = capsys.readouterr().err
+    assert sentence in said and said.startswith("error: ") and said.count("\n") == 1
 
 
 def test_a_table_of_another_loader_is_left_alone(spark, broker, source, home):
