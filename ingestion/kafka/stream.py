@@ -30,7 +30,7 @@ _CLIENT = {"request.timeout.ms": "10000", "default.api.timeout.ms": "20000"}
 DEAD_LETTERS = "kafka_dead_letters"
 #: Rows up to which a batch becomes one file a table, of some megabytes.
 ROWS_A_FILE = 200_000
-RETRY_SECONDS = 5.0
+RETRY_SECONDS = 2.0
 #: Spark 4.1.1 with availableNow does a batch that was broken off again, commits it, and then fails at its metrics, which want
 #: the newest offsets that only a new batch asks for. The next try goes on after it.
 _BUG = "KafkaMicroBatchStream$.metrics"
