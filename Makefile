@@ -22,7 +22,7 @@ endif
 # What the selector `watch` has: Elementary's tests of a model take longer than the model, and wait for `make watch`.
 WATCHED := tag:elementary-tests tag:watch path:models/observability
 
-.PHONY: help run next-day test up down status build metrics watch alerts report demo-incident docs serve reports reports-dev power-bi steep airflow dag-run lint shell clean reset setup
+.PHONY: help run next-day test stream-demo up down status build metrics watch alerts report demo-incident docs serve reports reports-dev power-bi steep airflow dag-run lint shell clean reset setup
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ next-day: $(INSTALLED) ## let one business day pass in the demo source
 
 test: $(INSTALLED) ## every test, ARGS="-k name" for some
 	@$(PY) -m pytest $(ARGS)
+
+stream-demo: $(INSTALLED) ## invoices from Kafka to gold within seconds, and how many; ENGINE=sail for the fast engine
+	@$(PY) -m local_databricks.packages
+	@$(PY) -m ingestion.kafka demo $(ARGS)
 
 up: $(INSTALLED) ## start the local endpoint
 	@$(PY) -m local_databricks up

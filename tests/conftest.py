@@ -18,7 +18,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Variables of the developer's shell that would lead a test to the developer's lakehouse, source or workspace.
-LEADING_ASTRAY = ("AIRFLOW", "LAKEHOUSE_HOME", "LOCAL_DATABRICKS_", "DATABRICKS_", "DBT_", "SOURCES__", "DESTINATION__", "DLT_")
+LEADING_ASTRAY = (
+    "AIRFLOW", "LAKEHOUSE_HOME", "LOCAL_DATABRICKS_", "DATABRICKS_", "DBT_", "SOURCES__", "DESTINATION__", "DLT_", "KAFKA_",
+    "REPORTS_",
+)  # fmt: skip
 
 
 def pytest_configure() -> None:
@@ -38,6 +41,7 @@ SHARES = {
         ("test_power_bi_measures.py", "test_reports.py", "test_run.py", "test_serve.py", "test_sql_clients.py"), "run"
     ),
     "test_observability.py": "elementary",
+    "test_kafka.py": "kafka",
     "test_airflow_scheduler.py": "scheduler",
 }
 REST = "rest"
