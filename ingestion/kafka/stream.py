@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -229,7 +229,7 @@ class Stream:
                 f"messages of {', '.join(self._tables)} that were not read yet are gone from Kafka, or a topic was made anew;"
                 f" to go on with what is there, remove the checkpoint {self.settings.checkpoint}"
             )
-        if isinstance(error, (OSError, Py4JError)):
+        if isinstance(error, (OSError, Py4JError)) and not isinstance(error, Py4JJavaError):
             return IngestionError("Spark's JVM is gone; run the stream again, it goes on where it was")
         causes = re.findall(r"(?:Caused by: )?((?:[\w$]+\.)+[\w$]*(?:Exception|Error): [^\n]+)", text)
         reason = (causes[-1] if causes else first_line(error)).rstrip(".")[:300]

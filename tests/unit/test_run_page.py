@@ -37,4 +37,4 @@ def test_the_page_needs_no_network_escapes_names_and_says_when_there_is_nothing(
     page = write(runs("<script>alert(1)</script>", 1, 2), tmp_path / "runs.html", now=BEGIN).read_text()
     assert "<script>" not in page and "&lt;script&gt;" in page and "http" not in page
     assert "2026-01-01 05:00 UTC" in page and "+33 %" in page
-    assert "No run has been recorded yet." in write([], tmp_path / "runs.html").read_text()
+    assert "No run has been recorded yet;" in write([], tmp_path / "runs.html").read_text()

@@ -17,7 +17,7 @@ def site(tmp_path):
     (folder / "reports" / "_app" / "immutable").mkdir(parents=True)
     (folder / "index.html").write_text("<p>landing</p>" * 100)
     (folder / "reports" / "_app" / "immutable" / "a.1f3.js").write_text("let a = 1;" * 100)
-    (folder / "reports" / "data.parquet").write_bytes(b"PAR1" * 100)
+    (folder / "reports" / "font.woff2").write_bytes(b"wOF2" * 100)
     server.compress(folder)
     return folder
 
@@ -40,8 +40,8 @@ def test_pages_are_compressed_and_asked_for_again_only_where_they_changed(site, 
 
 def test_what_has_its_hash_in_its_name_is_kept_by_the_browser(client):
     assert "immutable" in client.get("/reports/_app/immutable/a.1f3.js").headers["Cache-Control"]
-    parquet = client.get("/reports/data.parquet")
-    assert "Content-Encoding" not in parquet.headers and parquet.content == b"PAR1" * 100
+    font = client.get("/reports/font.woff2")
+    assert "Content-Encoding" not in font.headers and font.content == b"wOF2" * 100
 
 
 def test_a_page_that_is_replaced_while_it_is_served_is_the_new_one(site, client):

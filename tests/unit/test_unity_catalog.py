@@ -173,6 +173,8 @@ def test_no_column_is_masked_where_the_variable_is_not_set(parsed):
 
 # ---- what dbt sends
 
+#: No other test's path: dbt-databricks keeps what each path's cluster can do for as long as the process lives.
+PATH = f"{HTTP_PATH}-masks"
 BUILT = ("silver_invoices", "fct_invoices", "dim_customers")
 
 
@@ -241,10 +243,10 @@ def run_dbt(workspace: Workspace, **state: bool) -> tuple[dict[str, str], list[s
     workspace.statements.clear()
     settings, home = workspace.settings, workspace.settings.home
     output = {
-        "type": "databricks", "catalog": "a_catalog", "schema": "dev_tester", "host": settings.address, "http_path": HTTP_PATH,
+        "type": "databricks", "catalog": "a_catalog", "schema": "dev_tester", "host": settings.address, "http_path": PATH,
         "token": settings.token(), "threads": 1,
         "connection_parameters": {
-            "_connection_uri": f"https://{settings.address}/{HTTP_PATH}", "_tls_trusted_ca_file": str(settings.ca_file),
+            "_connection_uri": f"https://{settings.address}/{PATH}", "_tls_trusted_ca_file": str(settings.ca_file),
             "enable_telemetry": False,
         },
     }  # fmt: skip
