@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ingestion import summary, warehouse
 from ingestion.dbt_command import DbtFailed, counts, dbt_command
-from ingestion.settings import REPOSITORY, IngestionError, lakehouse_home
+from ingestion.settings import REPOSITORY, IngestionError, lakehouse_home, write_whole
 from local_databricks import lifecycle, packages
 from local_databricks.settings import LocalDatabricksError, Settings
 
@@ -189,9 +189,7 @@ def _where_to_look(elementary: bool) -> str:
 def _record(began: datetime, stages: Stages, error: str | None) -> None:
     """Write how the run went for those who look later (`LastRun`)."""
     run = LastRun(began.isoformat(timespec="seconds"), warehouse.target(), stages.seconds, stages.statuses, error)
-    draft = lakehouse_home() / ".last_run.json"
-    draft.write_text(json.dumps(dataclasses.asdict(run)))
-    draft.replace(last_run_file())
+    write_whole(last_run_file(), json.dumps(dataclasses.asdict(run)))
 
 
 def last_run_file() -> Path:

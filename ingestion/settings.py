@@ -3,11 +3,12 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from local_databricks.settings import ROOT as REPOSITORY
 from local_databricks.settings import lakehouse_home
 
-__all__ = ["REPOSITORY", "IngestionError", "PassingError", "first_line", "in_environment", "lakehouse_home"]
+__all__ = ["REPOSITORY", "IngestionError", "PassingError", "first_line", "in_environment", "lakehouse_home", "write_whole"]
 
 
 class IngestionError(Exception):
@@ -22,6 +23,14 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's text that says something, without a trailing full stop."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__).rstrip(".")
+
+
+def write_whole(path: Path, content: str | bytes) -> Path:
+    """Write a file so that readers see the old content or the new one; returns its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}")
+    draft.write_bytes(content.encode() if isinstance(content, str) else content)
+    return draft.replace(path)
 
 
 @contextlib.contextmanager

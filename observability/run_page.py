@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 from ingestion import warehouse
+from ingestion.settings import write_whole
 
 #: How many of a model's runs, and how many days, the page shows.
 RUNS, DAYS = 40, 30
@@ -63,14 +64,6 @@ def templates(*folders: Path) -> jinja2.Environment:
         loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]), autoescape=True, trim_blocks=True,
         lstrip_blocks=True, undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-
-
-def write_whole(path: Path, page: str) -> Path:
-    """Write a page so that readers see the old one or the new one; returns its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}")
-    draft.write_text(page, encoding="utf-8")
-    return draft.replace(path)
 
 
 def models(runs: list[Run]) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """`python -m serving serve|reports|reports-dev|power-bi|steep`: what `make serve`, `make reports`, … call."""
 
 import argparse
-import os
 import sys
 
 from ingestion.settings import REPOSITORY, IngestionError
@@ -37,9 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
 
                 print(f"Site: {build(_say, force=options.force)}")
             case "reports-dev":
+                from serving import server
                 from serving.site import develop
 
-                develop(int(os.environ.get("PORT") or 3000))
+                develop(server.port("PORT", 3000))
             case "power-bi":
                 from serving import power_bi
 

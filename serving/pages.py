@@ -13,9 +13,9 @@ from pathlib import Path
 from ingestion import summary, warehouse
 from ingestion.dbt_command import dbt_command, target_folder
 from ingestion.run import last_run
-from ingestion.settings import REPOSITORY, IngestionError, lakehouse_home
-from observability.run_page import templates, write_whole
-from serving.server import compress
+from ingestion.settings import REPOSITORY, IngestionError, write_whole
+from observability.run_page import templates
+from serving.server import compress, site_folder
 
 #: What dbt's docs show besides the tables.
 _PROJECT = ("models", "python_models", "macros", "seeds", "snapshots", "tests/dbt", "dbt_project.yml", "packages.yml")
@@ -32,11 +32,6 @@ class Page:
     about: str
     address: str
     problem: str | None = None
-
-
-def site_folder() -> Path:
-    """Where the site is."""
-    return lakehouse_home() / "site"
 
 
 def make(say: Say) -> Path:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from servestatic import ServeStaticASGI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from ingestion.settings import IngestionError
+from ingestion.settings import IngestionError, lakehouse_home, write_whole
 
 DEFAULT_PORT = 8090
 #: Evidence runs SQL in the browser (WebAssembly in a worker) and all three sites have their scripts and styles in the page.
@@ -25,18 +25,23 @@ _IMMUTABLE = re.compile(r"/_app/immutable/|/data/\w+/\w+/[0-9a-f]{16}/")
 _PACKED = {".png", ".ico", ".woff", ".woff2", ".gz", ".zstd"}
 
 
-def port() -> int:
-    """The port of SERVE_PORT. Raises IngestionError, one sentence, where it is none or somebody listens there."""
-    text = os.environ.get("SERVE_PORT") or str(DEFAULT_PORT)
+def port(variable: str = "SERVE_PORT", default: int = DEFAULT_PORT) -> int:
+    """The port that a variable names. Raises IngestionError, one sentence, where it is none or somebody listens there."""
+    text = os.environ.get(variable) or str(default)
     if not text.isdigit() or not 0 < int(text) < 65536:
-        raise IngestionError(f"SERVE_PORT must be a port number, not {text!r}")
+        raise IngestionError(f"{variable} must be a port number, not {text!r}")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", int(text)))
         except OSError as error:
-            raise IngestionError(f"SERVE_PORT {text} cannot be used ({error.strerror}); set it to another one") from None
+            raise IngestionError(f"{variable} {text} cannot be used ({error.strerror}); set it to another one") from None
     return int(text)
+
+
+def site_folder() -> Path:
+    """Where the site is."""
+    return lakehouse_home() / "site"
 
 
 def compress(folder: Path) -> None:
@@ -52,15 +57,7 @@ def pack(path: Path, content: bytes) -> None:
     for suffix, codec in ((".zstd", pa.Codec("zstd", 9)), (".gz", pa.Codec("gzip", 6))):
         packed = codec.compress(content, asbytes=True)
         if len(packed) < 0.95 * len(content):
-            write(path.with_name(path.name + suffix), packed)
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file so that readers see the old content or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}")
-    draft.write_bytes(content)
-    draft.replace(path)
+            write_whole(path.with_name(path.name + suffix), packed)
 
 
 def application(folder: Path) -> Any:

@@ -28,10 +28,10 @@ import pyarrow.compute as pc
 
 from ingestion import warehouse
 from ingestion.dbt_command import target_folder
-from ingestion.settings import REPOSITORY, IngestionError, lakehouse_home
+from ingestion.settings import REPOSITORY, IngestionError, first_line, lakehouse_home, write_whole
 from local_databricks.settings import write_private
 from serving import node
-from serving.server import compress, pack, write
+from serving.server import compress, pack, site_folder
 
 PROJECT = REPOSITORY / "reports"
 #: The source's name in Evidence, which is the schema that the pages' queries name.
@@ -51,18 +51,19 @@ def build(say: Callable[[str], None] = print, force: bool = False) -> Path:
     began = time.monotonic()
     with _alone():
         tables = export()
-        data, pages = _hash_of_data(tables), _hash_of_pages()
-        site, state_file = lakehouse_home() / "site" / "reports", _workshop() / "built.json"
+        files = _files(tables)
+        data, pages = _hash(json.dumps([file.path for file in files]).encode()), _hash_of_pages()
+        site, state_file = site_folder() / "reports", _workshop() / "built.json"
         state = _read_json(state_file) if (site / "data" / "manifest.json").is_file() else {}
         if not force and state == {"data": data, "pages": pages}:
             say(f"Reports: nothing changed since the last build ({time.monotonic() - began:.0f} s)")
             return site
         if force or state.get("pages") != pages:
             what = "pages and data"
-            _build_pages(site, tables)
+            _build_pages(site, files)
         else:
             what = "data; the pages are as they were"
-            _put_data(site, tables)
+            _put_data(site, files)
         _give_addresses(site, tables)
         state_file.write_text(json.dumps({"data": data, "pages": pages}), encoding="utf-8")
     say(f"Reports: built {what} ({time.monotonic() - began:.0f} s)")
@@ -75,11 +76,11 @@ def develop(port: int, say: Callable[[str], None] = print) -> None:
     Edited queries of reports/sources need a new start. Raises what `build` raises.
     """
     with _alone():
-        tables = export()
+        files = _files(export())
         project = _working_copy("develop", link=True)
         static = project / ".evidence" / "template" / "static"
         shutil.rmtree(static / "data", ignore_errors=True)
-        _put_data(static, tables, packed=False)
+        _put_data(static, files, packed=False)
     say(f"Reports: http://127.0.0.1:{port}{BASE}/ until Ctrl-C")
     arguments = ["node", str(_evidence(project)), "dev", "--port", str(port), "--strictPort", "--host", "127.0.0.1"]
     with contextlib.suppress(KeyboardInterrupt):
@@ -106,7 +107,7 @@ def export() -> dict[str, pa.Table]:
             except Exception as error:  # the connector lets errors of urllib3 and thrift through
                 if file.stem == "test_results" and "TABLE_OR_VIEW_NOT_FOUND" in str(error):
                     continue  # Elementary is off
-                raise IngestionError(f"reports/sources/{SOURCE}/{file.name}: {_first_line(error)}") from error
+                raise IngestionError(f"reports/sources/{SOURCE}/{file.name}: {first_line(error)[:300]}") from error
             tables[file.stem] = _fitting(found, named)
     tables["test_results"], notes = _test_results(tables.get("test_results"))
     shows = "id" if named is None else "pseudonym"
@@ -226,29 +227,28 @@ def _files(tables: dict[str, pa.Table]) -> list[_File]:
     return files
 
 
-def _put_data(site: Path, tables: dict[str, pa.Table], packed: bool = True) -> None:
+def _put_data(site: Path, files: list[_File], packed: bool = True) -> None:
     """Write the tables below `site`, then the manifest that names them, whole at any time.
 
     What the manifest before named stays, for readers who have a page open; what was older goes.
     """
     manifest = site / "data" / "manifest.json"
     before = set(_read_json(manifest).get("renderedFiles", {}).get(SOURCE, []))
-    files = _files(tables)
     for file in files:
         path = site / file.path
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             if packed:
                 pack(path, file.content)
-            write(path, file.content)
-    write(manifest, json.dumps({"renderedFiles": {SOURCE: [file.path for file in files]}}).encode())
+            write_whole(path, file.content)
+    write_whole(manifest, json.dumps({"renderedFiles": {SOURCE: [file.path for file in files]}}).encode())
     kept = before | {file.path for file in files}
     for path in (site / "data" / SOURCE).glob("*/*"):
         if not any(each.startswith(f"{path.relative_to(site)}/") for each in kept):
             shutil.rmtree(path)
 
 
-def _build_pages(site: Path, tables: dict[str, pa.Table]) -> None:
+def _build_pages(site: Path, files: list[_File]) -> None:
     """Build the pages in a working copy, lay the data beside them, and put both in the place of what is there."""
     project = _working_copy("build")
     shutil.rmtree(project / "build", ignore_errors=True)
@@ -261,7 +261,7 @@ def _build_pages(site: Path, tables: dict[str, pa.Table]) -> None:
     compress(new)
     if (site / "data").is_dir():  # who has the old page open still finds its tables
         shutil.copytree(site / "data", new / "data", copy_function=os.link)
-    _put_data(new, tables)
+    _put_data(new, files)
     if site.exists():
         site.rename(old)
     new.rename(site)
@@ -281,8 +281,8 @@ def _give_addresses(site: Path, tables: dict[str, pa.Table]) -> None:
         for each in addresses:
             (site / each).mkdir(parents=True, exist_ok=True)
             if each != Path("."):
-                write(site / each / "index.html", shell)
-    write(site / "404.html", shell)
+                write_whole(site / each / "index.html", shell)
+    write_whole(site / "404.html", shell)
 
 
 def _working_copy(name: str, link: bool = False) -> Path:
@@ -331,10 +331,6 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _hash_of_data(tables: dict[str, pa.Table]) -> str:
-    return _hash(json.dumps([file.path for file in _files(tables)]).encode())
-
-
 def _hash_of_pages() -> str:
     """Of everything that the pages are built from: reports/ (the lock with it) without the queries, and how they are built."""
     files = sorted(path for path in PROJECT.rglob("*") if path.is_file() and "sources" not in path.parts)
@@ -347,9 +343,3 @@ def _read_json(file: Path) -> dict[str, Any]:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-
-
-def _first_line(error: BaseException) -> str:
-    from ingestion.settings import first_line
-
-    return first_line(error)[:300]

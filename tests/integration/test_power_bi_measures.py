@@ -1,6 +1,5 @@
 """The measures of the Power BI project: what their DAX gives, evaluated over gold, is what MetricFlow and gold's tables say."""
 
-import csv
 import json
 import math
 import random
@@ -15,8 +14,8 @@ from typing import Any
 import pytest
 
 from serving import power_bi
-from tests.conftest import clients, connect, python
-from tests.fixtures_dbt import environment_of
+from tests.conftest import clients, connect
+from tests.fixtures_dbt import answers_of_metricflow, dbt, environment_of
 from tests.fixtures_power_bi import Dax, in_power_bi
 
 SEED = 20260701
@@ -30,19 +29,6 @@ GROUPINGS = {
     "country,invoice__status": {"country": COUNTRY, "invoice__status": STATUS},
 }
 GROWTH = "revenue_month_over_month"
-#: One process for all queries of MetricFlow, because starting one takes seconds.
-MF = """
-import json, sys
-from ingestion.dbt_command import dbt_command
-from ingestion.metrics import answer
-dbt_command("--quiet", "parse")
-for arguments in json.loads(sys.argv[1]):
-    try:
-        answer(arguments)
-    except SystemExit as done:
-        if done.code:
-            raise
-"""
 
 
 @dataclass(frozen=True)
@@ -80,14 +66,13 @@ def asked(gold, tmp_path_factory) -> tuple[dict[str, Any], dict[str, list[dict[s
     folder = Path(tmp_path_factory.mktemp("dbt"))
     environment = environment_of(gold.environment, folder)
     metrics = [entry["metric"] for entry in power_bi.read_mapping("model.yml")["measures"] if "metric" in entry]
-    commands = []
-    for number, grouping in enumerate(GROUPINGS):
+    queries = {}
+    for grouping in GROUPINGS:
         names = [name for name in metrics if name != GROWTH or "month" in grouping]  # growth needs a month
-        arguments = ["--metrics", ",".join(names), "--group-by", grouping, "--csv", str(folder / f"{number}.csv")]
-        commands.append(["query", "--quiet", *arguments])
-    done = python("-c", MF, json.dumps(commands), env=environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    answers = {grouping: list(csv.DictReader((folder / f"{number}.csv").open())) for number, grouping in enumerate(GROUPINGS)}
+        queries[grouping] = ("--metrics", ",".join(names), "--group-by", grouping)
+    dbt("parse", env=environment)
+    found = answers_of_metricflow(*queries.values(), env=environment, folder=folder)
+    answers = {grouping: found[query] for grouping, query in queries.items()}
     return json.loads((folder / "manifest.json").read_text()), answers
 
 

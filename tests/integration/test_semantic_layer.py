@@ -1,6 +1,5 @@
 """Metrics as an analyst asks for them: MetricFlow's answers over a running endpoint, compared with SQL of its own."""
 
-import csv
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import connect, python
-from tests.fixtures_dbt import dbt, environment_of
+from tests.fixtures_dbt import answers_of_metricflow, dbt, environment_of, metricflow
 
 SEED = 20260301
 PREFIX = "metrics_"
@@ -65,17 +64,6 @@ PAID = (
     *("--where", "{{ Dimension('invoice__status') }} = 'paid'"),
 )
 SAVED = ("--saved-query", "countries_by_month", "--where", "{{ Dimension('country__country_name') }} = 'Germany'")
-#: A process of its own for several commands of MetricFlow, because starting one takes seconds.
-MF = """
-import json, sys
-from ingestion.metrics import answer
-for arguments in json.loads(sys.argv[1]):
-    try:
-        answer(arguments)
-    except SystemExit as done:
-        if done.code:
-            raise
-"""
 
 
 @dataclass(frozen=True)
@@ -95,14 +83,10 @@ def metrics(fast_endpoint, tmp_path_factory) -> Iterator[Metrics]:
     environment = environment_of(fast_endpoint, folder)
 
     def mf(*commands: list[str]) -> str:
-        done = python("-c", MF, json.dumps(commands), env=environment)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return metricflow(*commands, env=environment)
 
     def ask(*queries: tuple[str, ...]) -> dict[tuple, list[dict[str, str]]]:
-        files = [folder / f"{number}.csv" for number in range(len(queries))]
-        mf(*(["query", "--quiet", "--csv", str(file), *query] for file, query in zip(files, queries, strict=True)))
-        return {query: list(csv.DictReader(file.open())) for file, query in zip(files, queries, strict=True)}
+        return answers_of_metricflow(*queries, env=environment, folder=folder)
 
     with closing(connect(fast_endpoint)) as connection:
 

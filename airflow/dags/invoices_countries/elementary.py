@@ -12,6 +12,7 @@ from cosmos.constants import InvocationMode
 from cosmos.operators.local import DbtBuildLocalOperator, DbtRunLocalOperator
 
 from invoices_countries.dbt import dbt_arguments, manifest_path, profile
+from invoices_countries.evidence import lay
 from invoices_countries.settings import (
     REPOSITORY,
     VARIABLE,
@@ -149,17 +150,12 @@ def elementary_report(settings: Settings) -> Any:
         import tempfile
         from pathlib import Path
 
-        from airflow.sdk import ObjectStoragePath
-
         from local_databricks.settings import lakehouse_home
         from observability.report import write
 
-        there = ObjectStoragePath(settings.reports or (lakehouse_home() / "reports").as_uri())
-        there.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as temporary, in_environment(warehouse_environment(settings.target)):
             pages = write(Path(temporary))
-            for page in pages:
-                (there / page.name).write_bytes(page.read_bytes())
-        return [str(there / page.name) for page in pages]
+            there = lay(Path(temporary), settings.reports or (lakehouse_home() / "reports").as_uri())
+        return [f"{there}/{page.name}" for page in pages]
 
     return elementary_report()

@@ -23,8 +23,10 @@ def evidence_site(settings: Settings) -> Any:
 
 
 def lay(site: Path, folder: str) -> str:
-    """Copy a site to a folder, a URL (file://, abfss://, …), so ordered that what a page names is there before the page is;
-    what was there before stays, for readers who have a page open. Returns the folder."""
+    """Copy a folder of pages to another one, a URL (file://, abfss://, …); returns that.
+
+    What a page names is there before the page is, and what was there before stays, for readers who have a page open.
+    """
     from airflow.sdk import ObjectStoragePath
 
     there = ObjectStoragePath(folder)
