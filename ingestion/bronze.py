@@ -15,7 +15,10 @@ BATCH_ROWS = 131_072
 
 
 class LocalBronze:
-    """Bronze as Delta folders `<folder>/<table>`, read with delta-rs: no Spark and no endpoint needed."""
+    """Bronze as Delta folders `<folder>/<table>`, read with delta-rs: no Spark and no endpoint needed.
+
+    The folder has its schema's name: `bronze` for the load of the source database, `bronze_<loader>` for another loader.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -41,15 +44,16 @@ class LocalBronze:
                 yield _plain(pa.Table.from_batches([batch]))
 
     def register(self, tables: Sequence[str]) -> None:
-        """Make the tables known to the catalog of the local endpoint, in schema `bronze`; safe to repeat.
+        """Make the tables known to the catalog of the local endpoint, in the folder's schema; safe to repeat.
 
         Raises: WarehouseError when the endpoint is not configured or does not answer.
         """
         with contextlib.closing(warehouse.connect("local")) as connection, connection.cursor() as cursor:
-            cursor.execute("create schema if not exists bronze")
+            schema = self.folder.name
+            cursor.execute(f"create schema if not exists {schema}")
             for table in tables:
                 location = (self.folder / table).as_uri().replace("'", "''")
-                cursor.execute(f"create table if not exists bronze.{table} using delta location '{location}'")
+                cursor.execute(f"create table if not exists {schema}.{table} using delta location '{location}'")
 
 
 class WarehouseBronze:

@@ -177,7 +177,8 @@ def test_killed_at_every_stage_and_run_again_the_other_engine_builds_the_same_go
                 time.sleep(seconds)
                 if file:
                     os.kill(int(re.search(r"\d+", (state / file).read_text())[0]), signal.SIGKILL)
-                    assert process.wait(300) == 1, output.read_text()[-3000:]
+                    # an engine comes back by itself: where no statement was in it at that moment, the run goes on
+                    assert process.wait(300) in ((0, 1) if file == "engine.pid" else (1,)), output.read_text()[-3000:]
             assert "Traceback" not in output.read_text()
         for expected in (undisturbed.gold, day_after):
             if expected is day_after:
