@@ -1,7 +1,9 @@
 """What a Delta table's log says, read by delta-rs: no engine is asked, and the answer is the newest commit's."""
 
 import json
+import os
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 import deltalake
 import pyarrow as pa
@@ -79,6 +81,21 @@ def properties(table: deltalake.DeltaTable) -> dict[str, str]:
 def size_in_bytes(table: deltalake.DeltaTable) -> int:
     """The size of the newest version's files, as the log tells it."""
     return sum(pa.table(table.get_add_actions())["size_bytes"].to_pylist())
+
+
+_sizes: dict[str, tuple[int, int]] = {}
+
+
+def newest_size(location: str) -> int:
+    """`size_in_bytes` of a local table, and 0 of none; its log is read again when a commit came to it."""
+    try:
+        changed = os.stat(os.path.join(unquote(location.removeprefix("file://")), "_delta_log")).st_mtime_ns
+    except OSError:
+        return 0
+    known = _sizes.get(location)
+    if known is None or known[0] != changed:
+        _sizes[location] = known = (changed, size_in_bytes(open_table(location)))
+    return known[1]
 
 
 def write_rows(location: str, rows: pa.Table, mode: str, partition_by: list[str] | None = None) -> None:

@@ -239,6 +239,10 @@ class Engine(ABC):
         atexit.unregister(client._cleanup_ml_cache)
         return client
 
+    def settings_for(self, volume: int) -> dict[str, str]:
+        """The settings with which the engine's session does best where its tables have at most `volume` bytes each."""
+        return {}
+
     # ---- the dialect
 
     def quoted(self, *parts: str) -> str:

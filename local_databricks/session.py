@@ -8,13 +8,18 @@ from dataclasses import replace
 
 from pyspark.sql.connect.client.core import SparkConnectClient
 from pyspark.sql.connect.plan import SQL
+from pyspark.sql.connect.proto import ConfigRequest, KeyValue
 
 from local_databricks.catalog import Catalog, Known, Name, Relation, View
+from local_databricks.delta import newest_size
 from local_databricks.engine import Engine
 from local_databricks.results import Result, SqlError, run
 from local_databricks.words import Words, as_relation
 
 LOG = logging.getLogger(__name__)
+
+#: Functions that make rows without a table, as many as their arguments say.
+_MAKERS, _ENDLESS = {"RANGE", "SEQUENCE"}, 1 << 62
 
 
 class Session:
@@ -26,6 +31,7 @@ class Session:
         self.configuration = {k: v for k, v in (configuration or {}).items() if k.startswith("spark.sql.")}
         self._client: SparkConnectClient | None = None
         self._generation, self._lock, self._used, self._known = 0, threading.RLock(), "", Known()
+        self._volume, self._settings = 0, {}
         #: `thread.tag` marks what the current thread asks of the engine, so that it can be interrupted.
         self.thread = threading.local()
 
@@ -36,6 +42,7 @@ class Session:
             if self._client is None or self._generation != self.engine.generation:
                 client = self.engine.client(str(self.id))
                 self._generation, self._used, self._known = self.engine.generation, "", Known()
+                self._settings = {}
                 if not self.engine.handlers:  # else the settings are the endpoint's business
                     for key, value in self.configuration.items():
                         run(client, f"SET {key} = {value}")
@@ -77,7 +84,17 @@ class Session:
         instead: makes the statement that is run of the adapted one.
         """
         sql = self.adapt(words, told)
+        self._prepare(words)
         return run(self.client(), instead(sql) if instead else sql)
+
+    def _prepare(self, words: Words) -> None:
+        """Give the engine's session the settings for the largest table that it was told of, or for rows without a table."""
+        makes_rows = any(token.text.upper() in _MAKERS for token in words.tokens)
+        settings = self.engine.settings_for(_ENDLESS if makes_rows else self._volume)
+        if settings != self._settings and not settings.keys() & self.configuration.keys():
+            pairs = [KeyValue(key=key, value=value) for key, value in settings.items()]
+            self.client().config(ConfigRequest.Operation(set=ConfigRequest.Set(pairs=pairs)))
+            self._settings = settings
 
     def adapt(self, words: Words, told: bool = False) -> str:
         """A statement in the engine's words, after telling it (if it was not told) what the statement names."""
@@ -112,6 +129,9 @@ class Session:
         known = self.known.relations
         if relation.view:
             self.tell(Words(relation.view.query).parts(), relation.view.schema)
+        else:
+            # for the whole session: a temporary view that is named later reads it too
+            self._volume = max(self._volume, newest_size(relation.location))
         if known.get(relation.key) == relation:
             return
         with self.catalog.lock(relation.key):

@@ -19,6 +19,17 @@ from local_databricks.words import Words
 
 LOG = logging.getLogger(__name__)
 
+#: From this size of a table on, in bytes, Spark compiles Java classes for each statement. Below, and for Delta's own queries of
+#: a table's log, of which each statement has several, compiling takes longer than the work (benchmarks/README.md).
+COMPILED_FROM = 4 << 20
+_COMPILED = {
+    compiled: {
+        "spark.sql.codegen.wholeStage": str(compiled).lower(),
+        "spark.sql.codegen.factoryMode": "FALLBACK" if compiled else "NO_CODEGEN",
+    }
+    for compiled in (True, False)
+}
+
 DELTA = ("io.delta", "delta-spark_4.1_2.13", "4.3.1")
 JAVA_VERSIONS = (17, 21)
 SPARK_JARS = Path(pyspark.__file__).parent / "jars"
@@ -236,6 +247,10 @@ class Spark(Engine):
         }
         main = "org.apache.spark.sql.connect.service.SparkConnectServer"
         return jvm_command(java, s.memory_mb, s.state, _LOG4J, conf, jars, main)
+
+    def settings_for(self, volume: int) -> dict[str, str]:
+        """Whether statements are compiled."""
+        return _COMPILED[volume >= COMPILED_FROM]
 
     def adapt(self, words: Words, analyze: Callable[[str], list[tuple[str, str]]]) -> str:
         """Open-source Spark's one catalog has another name there."""
