@@ -52,10 +52,7 @@ class Load:
             insert into {self.schema}.{self.table} ({self.key}, updated_at, _adf_run_id, _adf_loaded_at, _is_deleted)
             with {self._state()}
             select
-                present.{self.key},
-                date_format(
-                    greatest(present.last_at, timestamp'{self.loaded_at}'), "yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'"
-                ),
+                present.{self.key}, concat(cast(greatest(present.last_at, timestamp'{self.loaded_at}') as string), 'Z'),
                 '{self.run_id}', timestamp'{self.loaded_at}', true
             from present
             left anti join keys on present.{self.key} = keys.{self.key}

@@ -1,5 +1,5 @@
 -- The tables that the pipeline load_bronze fills. Run once, in the catalog of the project:
--- bronze tables (what the source said, as text; silver casts it), what a run has copied, and the keys that the source has now.
+-- bronze tables (what the source said, as text, which silver casts), what a run has copied, and the keys of the source now.
 create schema if not exists bronze_azure_data_factory;
 
 create table if not exists bronze_azure_data_factory.countries (

@@ -27,6 +27,9 @@ CONFIG = "AIRBYTE_CONFIG"
 _APPLICATION = "ingestion.airbyte"
 #: What keeps pandas, with which source-file reads, from guessing: 007 stays 007, NA stays Namibia, and 0.10 is no float.
 _EXACT = {"dtype": "str", "keep_default_na": False, "na_values": [""]}
+#: The type's number in PostgreSQL's catalog, and its values as every SQL engine reads them; PostgreSQL's own end in +00.
+_TIMESTAMPTZ = 1184
+_ISO = """to_char({0} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as {0}"""
 #: No telemetry and no connector registry: https://github.com/airbytehq/PyAirbyte (airbyte/constants.py, _util/telemetry.py).
 _QUIET = {
     "AIRBYTE_OFFLINE_MODE": "1",
@@ -89,8 +92,12 @@ def export(connection, folder: Path) -> Path:
     config = {}
     with connection.cursor() as cursor:
         for contract in CONTRACTS:
+            cursor.execute(f"select * from {contract.name} limit 0")
+            columns = ", ".join(
+                _ISO.format(each.name) if each.type_code == _TIMESTAMPTZ else each.name for each in cursor.description
+            )
             with (folder / f"{contract.name}.csv").open("w") as file:
-                cursor.copy_expert(f"copy (select * from {contract.name}) to stdout (format csv, header)", file)
+                cursor.copy_expert(f"copy (select {columns} from {contract.name}) to stdout (format csv, header)", file)
             config[contract.name] = {"url": f"{contract.name}.csv"}
     path = folder / "config.json"
     path.write_text(json.dumps(config, indent=2))

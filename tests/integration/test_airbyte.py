@@ -52,7 +52,7 @@ def config(installed, source: SourceSchema, tmp_path: Path) -> Path:  # noqa: F8
     path = airbyte.export(connection, tmp_path / "export")
     connection.close()
     with (tmp_path / "export" / "invoices.csv").open("a") as file:
-        file.write("007,INV-7,C1,NA,2026-02-30,,EUR,0.10,NaN,twelve,open,,2026-03-01 12:00:00+00\n")
+        file.write("007,INV-7,C1,NA,2026-02-30,,EUR,0.10,NaN,twelve,open,,2026-03-01T12:00:00Z\n")
     return path
 
 
@@ -68,7 +68,7 @@ def test_records_land_as_airbytes_destination_lays_them_out_and_outlive_a_kill(h
     assert {name: schema.field(name).type for name in METADATA} == METADATA
     invoices = {row["invoice_id"]: row for row in rows(home, "invoices")}
     good, bad = invoices["1"], invoices["007"]
-    assert (good["total_amount"], good["updated_at"]) == ("11.90", "2026-03-01 12:00:00+00")
+    assert (good["total_amount"], good["updated_at"]) == ("11.90", "2026-03-01T12:00:00.000000Z")
     # nothing is guessed, dropped or rounded: silver decides what to make of it
     assert (bad["invoice_date"], bad["tax_amount"], bad["total_amount"], bad["due_date"]) == (
         "2026-02-30",

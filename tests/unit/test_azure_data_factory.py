@@ -129,7 +129,7 @@ def test_copies_are_staged_as_the_sink_demands_and_can_be_repeated():
     for copy in copies:
         properties = copy["typeProperties"]
         assert properties["enableStaging"] and properties["stagingSettings"]["path"]
-        assert properties["sink"]["preCopyScript"]["value"].startswith("truncate table ")
+        assert properties["sink"]["preCopyScript"]["value"].startswith("delete from ")
     added = {each["name"] for each in copies[0]["typeProperties"]["source"]["additionalColumns"]}
     assert added == {"_adf_run_id", "_adf_loaded_at", "_is_deleted"}
     assert PIPELINE["concurrency"] == 1  # two runs would empty each other's landing tables
