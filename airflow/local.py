@@ -122,6 +122,9 @@ def prepare() -> None:
     command = [str(Path(sys.executable).parent / "dbt"), "--quiet", "parse", "--target-path", str(draft)]
     # all that Cosmos says too, or dbt would not take what is parsed here for the same project
     command += ["--profile", "invoices_countries", "--target", "local", "--no-static-parser"]
+    with contextlib.suppress(ValueError, AttributeError):  # what is no JSON object, the DAGs will tell
+        loader = json.loads(os.environ.get("AIRFLOW_VAR_INVOICES_COUNTRIES") or "{}").get("loader", "dlt")
+        command += [] if loader == "dlt" else ["--vars", json.dumps({"loaders": loader})]
     paths = ["--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY)]
     done = subprocess.run([*command, *paths], env={**os.environ, **settings.client_environment()}, cwd=REPOSITORY)
     if done.returncode:

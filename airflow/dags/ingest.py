@@ -1,4 +1,4 @@
-"""Airflow DAG `ingest`: the source's changes land in bronze, by the loader that the settings name."""
+"""Airflow DAG `ingest`: the source's changes land in bronze, a task for each loader that the settings name."""
 
 from datetime import UTC, datetime
 
@@ -19,28 +19,31 @@ with DAG(
     },
     **dag_arguments(settings, __doc__),
 ):
-    if settings.loader == "dlt":
 
-        @task(outlets=[BRONZE], pool="source")
-        def load_bronze(params: dict) -> dict:
-            """Land what changed with dlt; returns the rows by table."""
-            from ingestion.load import load
-            from ingestion.source import MAX_LAG_SECONDS
-            from invoices_countries.settings import in_environment, source_environment, warehouse_environment
+    @task
+    def load_with_dlt(params: dict) -> dict:
+        """Land what changed with dlt; returns the rows by table."""
+        from ingestion.load import load
+        from ingestion.source import MAX_LAG_SECONDS
+        from invoices_countries.settings import in_environment, source_environment, warehouse_environment
 
-            environment = {**warehouse_environment(settings.target), **source_environment(settings)}
-            full = params["full"]
-            if params["since"]:
-                lag = (datetime.now(UTC) - datetime.fromisoformat(params["since"]).replace(tzinfo=UTC)).total_seconds()
-                full = full or lag > MAX_LAG_SECONDS  # before that, everything is read
-                # dlt reads from the newest row that it knows, less the lag; and no row is landed a second time
-                environment["SOURCES__SQL_DATABASE__LAG_SECONDS"] = str(min(max(lag, 0.0), MAX_LAG_SECONDS))
-            with in_environment(environment):
-                result = load(full=full, report=print)
-            return {"landed": result.rows, "already there": result.skipped, "deletions": result.tombstones}
+        environment = {**warehouse_environment(settings.target), **source_environment(settings)}
+        full = params["full"]
+        if params["since"]:
+            lag = (datetime.now(UTC) - datetime.fromisoformat(params["since"]).replace(tzinfo=UTC)).total_seconds()
+            full = full or lag > MAX_LAG_SECONDS  # before that, everything is read
+            # dlt reads from the newest row that it knows, less the lag; and no row is landed a second time
+            environment["SOURCES__SQL_DATABASE__LAG_SECONDS"] = str(min(max(lag, 0.0), MAX_LAG_SECONDS))
+        with in_environment(environment):
+            result = load(full=full, report=print)
+        return {"landed": result.rows, "already there": result.skipped, "deletions": result.tombstones}
 
-        load_bronze()
-    else:
-        from invoices_countries.loaders import load_bronze
+    for loader in settings.loaders:
+        # each tells that bronze has something new: one that fails does not hold up what another has landed
+        task_id = "load_bronze" if len(settings.loaders) == 1 else f"load_bronze_with_{loader}"
+        if loader == "dlt":
+            load_with_dlt.override(task_id=task_id, outlets=[BRONZE], pool="source")()
+        else:
+            from invoices_countries.loaders import load_bronze
 
-        load_bronze(settings, outlets=[BRONZE], pool="source")
+            load_bronze(settings, loader, task_id=task_id, outlets=[BRONZE], pool="source")

@@ -21,11 +21,17 @@ def manifest(parsed) -> dict:  # noqa: F811
 
 @pytest.fixture(scope="module")
 def facts_of(manifest, tmp_path_factory):
-    """A function that gives what Airflow makes of the DAG files under a value of the variable `invoices_countries`."""
+    """A function that gives what Airflow makes of the DAG files under a value of the variable `invoices_countries`, with the
+    manifest of a project that reads what these loaders landed."""
     folder = tmp_path_factory.mktemp("airflow")
-    (folder / "manifest.json").write_text(json.dumps(manifest))
 
-    def facts(settings: object = None, **variables: str) -> dict:
+    def facts(settings: object = None, loaders: tuple[str, ...] = ("dlt",), **variables: str) -> dict:
+        sources = {
+            f"{name}.{loader}": source | {"loader": loader}
+            for name, source in manifest["sources"].items()
+            for loader in loaders
+        }
+        (folder / "manifest.json").write_text(json.dumps(manifest if loaders == ("dlt",) else manifest | {"sources": sources}))
         environment = {
             "AIRFLOW_HOME": str(folder),
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "airflow" / "dags"),
@@ -162,11 +168,30 @@ def test_the_edges_are_the_manifests_edges(dags, manifest):
     ],
 )
 def test_another_loader_is_one_setting(facts_of, loader, options):
-    found = facts_of({"target": "databricks", "loader": loader, "loader_options": options, "ingest_schedule": None})
+    settings = {"target": "databricks", "loader": loader, "loader_options": options, "ingest_schedule": None}
+    found = facts_of(settings, loaders=(loader,))
     assert not found["errors"], found["errors"]
     tasks = found["dags"]["ingest"]["tasks"]
     assert list(tasks) == ["load_bronze"] and tasks["load_bronze"]["outlets"] == ["invoices-countries://bronze/"]
     assert not {"refresh_power_bi", "evidence_site"} & set(found["dags"]["publish"]["tasks"])
+
+
+def test_two_loaders_at_once_are_a_task_each_and_dbt_must_have_been_told(facts_of):
+    settings = {
+        "target": "databricks", "loader": {"invoices": ["dlt", "airbyte"], "countries": "dlt"},
+        "loader_options": {"airbyte": {"connection_id": "c"}},
+    }  # fmt: skip
+    found = facts_of(settings, loaders=("dlt", "airbyte"))
+    assert not found["errors"], found["errors"]
+    tasks = found["dags"]["ingest"]["tasks"]
+    assert list(tasks) == ["load_bronze_with_dlt", "load_bronze_with_airbyte"]
+    assert all(task["outlets"] == ["invoices-countries://bronze/"] and not task["upstream"] for task in tasks.values())
+    (error,) = facts_of(settings)["errors"].values()
+    named = json.dumps(settings["loader"])
+    assert (
+        f"reads what dlt landed, and invoices_countries.loader is {named}: parse with --vars '{{\"loaders\": {named}}}'."
+        in error
+    )
 
 
 def test_the_revenue_site_is_built_where_a_key_says_where_to(facts_of):

@@ -21,7 +21,14 @@ from cosmos.constants import (
 from cosmos.exceptions import CosmosDbtRunError
 from cosmos.operators.local import DbtDocsLocalOperator, DbtRunOperationLocalOperator, DbtTestLocalOperator
 
-from invoices_countries.settings import DBT_RESULTS, LOADERS, REPOSITORY, Settings, SettingsError, warehouse_environment
+from invoices_countries.settings import (
+    DBT_RESULTS,
+    REPOSITORY,
+    VARIABLE,
+    Settings,
+    SettingsError,
+    warehouse_environment,
+)
 
 PACKAGE = "invoices_countries"
 #: The tests of the selector `watch`, which no model's task runs.
@@ -67,15 +74,14 @@ def manifest_path() -> Path:
 
 def dbt_arguments(settings: Settings) -> dict[str, Any]:
     """The arguments that every dbt operator of the DAGs takes."""
-    loader = LOADERS[settings.loader]
     return {
         "install_deps": False,  # `make` and the image's build resolve the packages, once
         "append_env": True,
         "interceptors": [_connect(settings.target)],
         "callback": push_results,
         "pool": POOL,
-        # where dbt_project.yml says another loader than the one that runs
-        **({} if loader == "dlt" else {"vars": {"loaders": {"invoices": loader, "countries": loader}}}),
+        # as it was parsed (`check_loaders`); what dbt_project.yml says need not be said
+        **({} if settings.loader == "dlt" else {"vars": {"loaders": settings.loader}}),
     }
 
 
@@ -93,6 +99,8 @@ def project() -> ProjectConfig:
 
 def dbt_tasks(settings: Settings) -> TaskGroup:
     """The task group `dbt`, to be called within a DAG that has a parameter `full_refresh`."""
+    manifest = json.loads(manifest_path().read_text())
+    check_loaders(manifest, settings)
     group = DbtTaskGroup(
         group_id="dbt",
         project_config=project(),
@@ -115,7 +123,6 @@ def dbt_tasks(settings: Settings) -> TaskGroup:
         ),
         operator_args={**dbt_arguments(settings), "full_refresh": "{{ params.full_refresh }}", "exclude": " ".join(WATCHED)},
     )
-    manifest = json.loads(manifest_path().read_text())
     if names := left_over_tests(manifest):
         with group:
             tests = DbtTestLocalOperator(
@@ -132,6 +139,16 @@ def dbt_tasks(settings: Settings) -> TaskGroup:
                 task >> tests
     _describe(group, manifest)
     return group
+
+
+def check_loaders(manifest: dict, settings: Settings) -> None:
+    """Raise SettingsError where the manifest reads the tables of other loaders than those that run."""
+    read = {source["loader"] for source in manifest["sources"].values() if source["package_name"] == PACKAGE}
+    if read != set(settings.loaders):
+        raise SettingsError(
+            f"The dbt manifest reads what {', '.join(sorted(read))} landed, and {VARIABLE}.loader is"
+            f" {json.dumps(settings.loader)}: parse with --vars '{json.dumps({'loaders': settings.loader})}'."
+        )
 
 
 def left_over_tests(manifest: dict) -> dict[str, set[str]]:

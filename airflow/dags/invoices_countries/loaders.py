@@ -206,17 +206,30 @@ _OPERATORS: dict[str, tuple[type[RemoteJob], str, tuple[str, ...], dict[str, Any
 }  # fmt: skip
 
 
-def load_bronze(settings: Settings, **kwargs: Any) -> RemoteJob:
-    """The task that runs the job of settings.loader, any but dlt, with settings.loader_options.
+def load_bronze(settings: Settings, loader: str | None = None, **kwargs: Any) -> RemoteJob:
+    """The task that runs the job of a loader, any but those of this repository, with its settings.loader_options.
 
-    Options: what `_OPERATORS` names, and of each poll_seconds and timeout_minutes (how long the job may take). kwargs go to
-    the operator, such as outlets, and win. Raises SettingsError, one sentence, naming the key.
+    loader: which; by default the one of the settings. Options: what `_OPERATORS` names, and of each poll_seconds and
+    timeout_minutes (how long the job may take). kwargs go to the operator, such as outlets, and win. Raises SettingsError, one
+    sentence, naming the key.
     """
-    if settings.loader not in _OPERATORS:
-        raise SettingsError(f"{VARIABLE}.loader {settings.loader!r} runs no job at a service.")
-    if settings.loader == "kafka" and settings.target == "local":
+    loader = loader or settings.loaders[0]
+    if loader not in _OPERATORS:
+        raise SettingsError(f"{VARIABLE}.loader {loader!r} runs no job at a service.")
+    if loader == "kafka" and settings.target == "local":
         raise SettingsError(f"{VARIABLE}.loader kafka runs a Databricks job, so {VARIABLE}.target must be databricks.")
-    operator, conn_id, needed, known = _OPERATORS[settings.loader]
-    options = job_options("loader_options", settings.loader_options, needed, 180.0, **known)
+    operator, conn_id, needed, known = _OPERATORS[loader]
+    options = job_options(*loader_options(settings, loader), needed, 180.0, **known)
     options |= {name: options[name] or None for name in known}  # none given is not an empty object in the request
     return operator(**{"task_id": "load_bronze", operator.connection_argument: conn_id} | options | kwargs)
+
+
+def loader_options(settings: Settings, loader: str) -> tuple[str, dict[str, Any]]:
+    """Where in the settings a loader's options are, and what they are. Raises SettingsError where they are no object."""
+    if len(settings.loaders) == 1:
+        return "loader_options", settings.loader_options
+    where = f"loader_options.{loader}"
+    found = settings.loader_options.get(loader, {})
+    if not isinstance(found, dict):
+        raise SettingsError(f"{VARIABLE}.{where} must be an object, not {found!r}.")
+    return where, found

@@ -29,8 +29,8 @@ GOLD = Asset(name="gold", uri="invoices-countries://gold", group="invoices_count
 
 #: Connection ids; each is needed only where what it is for is used.
 SOURCE, WAREHOUSE, POWER_BI = "invoices_source", "invoices_databricks", "invoices_power_bi"
-#: The loaders, and what dbt's variable `loaders` calls each (macros/bronze_metadata.sql).
-LOADERS = {"dlt": "dlt", "azure_data_factory": "adf", "airbyte": "airbyte", "fivetran": "fivetran", "kafka": "kafka"}
+#: The loaders, by the names that dbt's variable `loaders` has for them.
+LOADERS = ("dlt", "files", "kafka", "airbyte", "fivetran", "azure_data_factory")
 
 
 class SettingsError(Exception):
@@ -41,20 +41,20 @@ class SettingsError(Exception):
 class Settings:
     """The keys of the variable `invoices_countries`, all optional.
 
-    target: `local` or `databricks`. loader: what lands bronze. ingest_schedule: cron, or null for by hand only; timezone:
-    of that cron. source: settings of the dlt load (ingestion/load.py) by their names without SOURCES__SQL_DATABASE__.
-    loader_options: what the operator of another loader needs (loaders.py). power_bi: group_id and dataset_id to refresh.
-    docs, reports: the folders of the dbt docs site and of Elementary's report as URLs (file://, abfss://, …); by default the
-    state folder's `docs` and `reports`. evidence_site: the folder of the Evidence site, likewise; without one the site is not
-    built, because that needs Node.js where tasks run. report_url: where readers open Elementary's report, for links in alerts.
-    data_alerts: whom Elementary tells (elementary.py). notices: whom to tell what (notices.py).
-    health: max_age_minutes, how old bronze and gold may be for the health check
-    (airflow/plugins/invoices_health.py). deadline_minutes: after which a run of `transform` that has not ended is told.
-    retries: of each task, with a delay that doubles from retry_seconds.
+    target: `local` or `databricks`. loader: what lands bronze, a name or several, or by table, as dbt's variable `loaders` has
+    it. ingest_schedule: cron, or null for by hand only; timezone: of that cron. source: settings of the dlt load
+    (ingestion/load.py) by their names without SOURCES__SQL_DATABASE__. loader_options: what the task of another loader than dlt
+    needs (loaders.py); by loader where there are several. power_bi: group_id and dataset_id to refresh. docs, reports: the
+    folders of the dbt docs site and of Elementary's report as URLs (file://, abfss://, …); by default the state folder's `docs`
+    and `reports`. evidence_site: the folder of the Evidence site, likewise; without one the site is not built, because that
+    needs Node.js where tasks run. report_url: where readers open Elementary's report, for links in alerts. data_alerts: whom
+    Elementary tells (elementary.py). notices: whom to tell what (notices.py). health: max_age_minutes, how old bronze and gold
+    may be for the health check (airflow/plugins/invoices_health.py). deadline_minutes: after which a run of `transform` that
+    has not ended is told. retries: of each task, with a delay that doubles from retry_seconds.
     """
 
     target: str = "local"
-    loader: str = "dlt"
+    loader: str | list[str] | dict[str, str | list[str]] = "dlt"
     ingest_schedule: str | None = "0 5 * * *"
     timezone: str = "UTC"
     source: dict[str, Any] = field(default_factory=dict)
@@ -91,12 +91,23 @@ class Settings:
         for each in fields(self):
             value, usual = getattr(self, each.name), getattr(default, each.name)
             fits = isinstance(value, (int, float) if isinstance(usual, float) else type(usual)) and not isinstance(value, bool)
-            if not fits and not (each.name == "ingest_schedule" and value is None):
+            if not fits and each.name != "loader" and not (each.name == "ingest_schedule" and value is None):
                 raise SettingsError(f"{VARIABLE}.{each.name} must be like {json.dumps(usual)}, not {json.dumps(value)}.")
-        for name, choices in (("target", ("local", "databricks")), ("loader", LOADERS)):
-            if getattr(self, name) not in choices:
-                raise SettingsError(f"{VARIABLE}.{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}.")
+        if self.target not in (targets := ("local", "databricks")):
+            raise SettingsError(f"{VARIABLE}.target must be one of {', '.join(targets)}, not {self.target!r}.")
+        if isinstance(self.loader, dict) and self.loader.keys() != {"invoices", "countries"}:
+            raise SettingsError(f"{VARIABLE}.loader must name loaders of invoices and of countries, not {self.loader!r}.")
+        if wrong := [name for name in self.loaders if name not in LOADERS]:
+            raise SettingsError(f"{VARIABLE}.loader must be one of {', '.join(LOADERS)}, or several, not {wrong[0]!r}.")
+        if not self.loaders:
+            raise SettingsError(f"{VARIABLE}.loader names none.")
         return self
+
+    @property
+    def loaders(self) -> list[str]:
+        """The loaders that are named, each once."""
+        tables = self.loader.values() if isinstance(self.loader, dict) else [self.loader]
+        return list(dict.fromkeys(str(name) for names in tables for name in (names if isinstance(names, list) else [names])))
 
 
 def connection(conn_id: str) -> Connection:
