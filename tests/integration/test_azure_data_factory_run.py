@@ -141,8 +141,18 @@ def test_rows_and_deletions_of_four_days(databricks, source, land):  # noqa: F81
     source.run("update invoices set country = 'C''ôte d''Ivoire', due_date = null, updated_at = null where invoice_id = 10")
     source.add(11, at=NOW + timedelta(days=3650))  # dated in the future: it must not move the watermark
 
+    source.run("create view invoice_header as select * from invoices")  # as a real source has other names
+    source.run("alter view invoice_header rename column updated_at to changed_at")
+    tables = json.loads((FOLDER / "pipeline" / "load_bronze.json").read_text())["properties"]["parameters"]["tables"][
+        "defaultValue"
+    ]
+    for table in tables:
+        table["source"] = f"{source.name}.{table['name']}"
+    tables[1] |= {"source": f"{source.name}.invoice_header", "updated_at": "changed_at"}
+    tables[1] |= {"select": tables[1]["select"].replace("to_char(updated_at", "to_char(changed_at")}
+
     def run(day: int, **parameters) -> None:
-        parameters = {"schema": SCHEMA, "source_schema": source.name, **parameters}
+        parameters = {"schema": SCHEMA, "tables": tables, **parameters}
         Run(databricks, source, land, f"run-{day}", NOW + timedelta(days=day), **parameters)
 
     def landed(day: int) -> list[tuple]:

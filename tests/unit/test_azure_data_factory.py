@@ -109,7 +109,7 @@ def test_every_name_in_an_expression_is_defined():
             assert all(name in table for table in tables), name
     assert used == set(PIPELINE["parameters"]), "a parameter is used that there is not, or is there and not used"
     for name, dataset in resources("dataset").items():
-        assert set(re.findall(r"dataset\(\)\.(\w+)", json.dumps(dataset))) == set(dataset["parameters"]), name
+        assert set(re.findall(r"dataset\(\)\.(\w+)", json.dumps(dataset))) == set(dataset.get("parameters", {})), name
 
 
 def test_every_reference_leads_to_a_file_and_gives_the_parameters_that_it_has():
