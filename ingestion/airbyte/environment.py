@@ -9,6 +9,7 @@ own way is an environment a connector too. The two lock files beside this module
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -63,7 +64,9 @@ def _uv(*arguments: str) -> None:
     done = subprocess.run([uv, *arguments], env={**os.environ, **variables}, capture_output=True, text=True)
     if done.returncode == 0:
         return
-    why = next((line.strip() for line in done.stderr.splitlines() if line.strip()), "it gave no reason")
+    # uv tells an error and then its causes, a line each
+    lines = [re.sub(r"^(error|cause|Caused by): ?", "", line.strip()) for line in done.stderr.splitlines() if line.strip()]
+    why = ": ".join(dict.fromkeys(lines[:1] + lines[-1:])) or "it gave no reason"
     if arguments[0] == "venv":
         raise IngestionError(f"Airbyte's connector needs Python {PYTHON} on this machine, beside the project's own: {why}")
     raise PassingError(f"the packages of Airbyte cannot be installed from the Python package index: {why}")

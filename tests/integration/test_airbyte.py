@@ -38,7 +38,7 @@ def installed() -> Environment:
     try:
         return environment()
     except PassingError as error:
-        if re.search(r"fetch|connect|dns|timed? ?out", str(error), re.IGNORECASE):
+        if re.search(r"request failed|fetch|connect|dns|timed? ?out", str(error), re.IGNORECASE):
             pytest.skip(str(error))
         raise
 
