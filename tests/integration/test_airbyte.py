@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 
 from ingestion.airbyte import sync as airbyte
+from ingestion.airbyte.__main__ import main
 from ingestion.airbyte.environment import Environment, environment
 from ingestion.settings import IngestionError, PassingError
 from tests.conftest import ROOT
@@ -133,6 +134,12 @@ def test_a_wrong_configuration_is_one_sentence(tmp_path, content, sentence):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(IngestionError, match=re.escape(sentence)):
         airbyte.read_config(tmp_path / "config.json")
+
+
+def test_a_workspace_is_left_to_airbytes_own_destination(home, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setenv("DBT_TARGET", "databricks")
+    assert main(["sync"]) == 1
+    assert "there, Airbyte's Databricks destination is the loader" in capsys.readouterr().err
 
 
 def test_what_the_connector_complains_of_is_the_sentence(home, config):  # noqa: F811
