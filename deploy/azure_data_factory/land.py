@@ -28,13 +28,17 @@ class Load:
     max_deleted_share: float
 
     def rows(self, columns: list[str]) -> str:
-        """The statement that adds the copied rows to bronze, unless this run has; `columns` are those of the source."""
+        """The statement that adds the copied rows that bronze does not have just so; `columns` are those of the source.
+
+        So neither the overlap of two runs nor a row without a time comes again and again, nor the rows of a repeated run.
+        """
         names = ", ".join(columns)
+        same = " and ".join(f"landed.{name} <=> held.{name}" for name in columns)
         return f"""
             insert into {self.schema}.{self.table} ({names}, _adf_run_id, _adf_loaded_at, _is_deleted)
             select {names}, _adf_run_id, cast(_adf_loaded_at as timestamp), cast(_is_deleted as boolean)
-            from {self.schema}.landing_{self.table}
-            where not exists (select 1 from {self.schema}.{self.table} where _adf_run_id = '{self.run_id}')
+            from {self.schema}.landing_{self.table} as landed
+            left anti join (select {names} from {self.schema}.{self.table} where not _is_deleted) as held on {same}
         """
 
     def counts(self) -> str:
