@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: Variables of the developer's shell that would lead a test to the developer's lakehouse, source or workspace.
 LEADING_ASTRAY = (
     "AIRFLOW", "LAKEHOUSE_HOME", "LOCAL_DATABRICKS_", "DATABRICKS_", "DBT_", "SOURCES__", "DESTINATION__", "DLT_", "KAFKA_",
-    "REPORTS_",
+    "REPORTS_", "AIRBYTE_", "FILES_",
 )  # fmt: skip
 
 

@@ -165,6 +165,7 @@ def test_the_edges_are_the_manifests_edges(dags, manifest):
         ("airbyte", {"connection_id": "c"}),
         ("fivetran", {"connector_id": "c"}),
         ("kafka", {"job_id": 1}),
+        ("kafka", {"continuous": True}),
     ],
 )
 def test_another_loader_is_one_setting(facts_of, loader, options):
@@ -203,11 +204,16 @@ def test_the_revenue_site_is_built_where_a_key_says_where_to(facts_of):
     ("settings", "variables", "sentence"),
     [
         ({"loader": "dtl"}, {}, "invoices_countries.loader must be one of"),
+        (
+            {"loader": "kafka", "loader_options": {"continuous": True, "job_id": 1}},
+            {},
+            "invoices_countries.loader_options.continuous must be true, and the only option",
+        ),
         ({"data_alerts": [{"channel": "email", "connection": "c"}]}, {}, "channel must be one of slack, teams, webhook"),
         ({"data_alerts": [{"channel": "slack"}]}, {}, "data_alerts[0] must be an object with channel and connection"),
         ({}, {"DBT_MANIFEST_PATH": os.devnull + "x"}, "There is no dbt manifest at"),
     ],
 )
 def test_a_wrong_setting_is_the_import_errors_last_line(facts_of, settings, variables, sentence):
-    errors = facts_of(settings, **variables)["errors"]
+    errors = facts_of(settings, loaders=(settings.get("loader", "dlt"),), **variables)["errors"]
     assert errors and all(sentence in text.strip().splitlines()[-1] for text in errors.values())

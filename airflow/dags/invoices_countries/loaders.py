@@ -224,6 +224,21 @@ def load_bronze(settings: Settings, loader: str | None = None, **kwargs: Any) ->
     return operator(**{"task_id": "load_bronze", operator.connection_argument: conn_id} | options | kwargs)
 
 
+def goes_on_by_itself(settings: Settings, loader: str) -> bool:
+    """Whether nobody has to start the loader: Kafka's stream, where the option `continuous` is true and no other is there.
+
+    Raises SettingsError, one sentence naming the key.
+    """
+    where, options = loader_options(settings, loader)
+    if loader != "kafka" or "continuous" not in options:
+        return False
+    if options != {"continuous": True}:
+        raise SettingsError(
+            f"{VARIABLE}.{where}.continuous must be true, and the only option: a continuous job is not started."
+        )
+    return True
+
+
 def loader_options(settings: Settings, loader: str) -> tuple[str, dict[str, Any]]:
     """Where in the settings a loader's options are, and what they are. Raises SettingsError where they are no object."""
     if len(settings.loaders) == 1:
