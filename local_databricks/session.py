@@ -31,7 +31,7 @@ class Session:
         self.configuration = {k: v for k, v in (configuration or {}).items() if k.startswith("spark.sql.")}
         self._client: SparkConnectClient | None = None
         self._generation, self._lock, self._used, self._known = 0, threading.RLock(), "", Known()
-        self._volume, self._settings = 0, {}
+        self._volume, self._settings = -1, {}
         #: `thread.tag` marks what the current thread asks of the engine, so that it can be interrupted.
         self.thread = threading.local()
 
@@ -42,7 +42,7 @@ class Session:
             if self._client is None or self._generation != self.engine.generation:
                 client = self.engine.client(str(self.id))
                 self._generation, self._used, self._known = self.engine.generation, "", Known()
-                self._settings = {}
+                self._settings = self.engine.settings_for(_ENDLESS)
                 if not self.engine.handlers:  # else the settings are the endpoint's business
                     for key, value in self.configuration.items():
                         run(client, f"SET {key} = {value}")
@@ -88,9 +88,9 @@ class Session:
         return run(self.client(), instead(sql) if instead else sql)
 
     def _prepare(self, words: Words) -> None:
-        """Give the engine's session the settings for the largest table that it was told of, or for rows without a table."""
-        makes_rows = any(token.text.upper() in _MAKERS for token in words.tokens)
-        settings = self.engine.settings_for(_ENDLESS if makes_rows else self._volume)
+        """Give the engine's session the settings for the largest table that it was told of, or for what may be of any size."""
+        may_be_large = self._volume < 0 or any(token.text.upper() in _MAKERS for token in words.tokens)
+        settings = self.engine.settings_for(_ENDLESS if may_be_large else self._volume)
         if settings != self._settings and not settings.keys() & self.configuration.keys():
             pairs = [KeyValue(key=key, value=value) for key, value in settings.items()]
             self.client().config(ConfigRequest.Operation(set=ConfigRequest.Set(pairs=pairs)))
