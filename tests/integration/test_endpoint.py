@@ -47,6 +47,28 @@ def get(environment: dict[str, str], path: str, token: str | None = None) -> req
 # ---- statements
 
 
+def test_spark_compiles_statements_about_tables_that_are_worth_it(endpoint):
+    """A session's first large table is enough, since a temporary view may read it; and so is a function that makes rows."""
+
+    def plan(cursor, query: str) -> str:
+        cursor.execute(f"explain {query}")
+        return cursor.fetchone()[0]
+
+    is_compiled = re.compile(r"\*\(1\)").search  # Spark's mark of a stage that became one class
+    with connect(endpoint) as connection, connection.cursor() as cursor:
+        cursor.execute("create or replace table of_few as select id from range(10)")
+        cursor.execute("create or replace table of_many as select id, uuid() as text from range(200000)")
+    with connect(endpoint) as connection, connection.cursor() as cursor:
+        assert not is_compiled(plan(cursor, "select id + 1 from of_few where id > 3"))
+        assert is_compiled(plan(cursor, "select id + 1 from range(10) where id > 3"))
+        assert not is_compiled(plan(cursor, "select id + 1 from of_few where id > 3"))
+        cursor.execute("create or replace temporary view many as select * from of_many")
+        assert is_compiled(plan(cursor, "select id + 1 from many where id > 3"))
+        assert is_compiled(plan(cursor, "select id + 1 from of_few where id > 3"))
+        cursor.execute("drop table of_few")
+        cursor.execute("drop table of_many")
+
+
 def test_values_of_every_type_arrive_as_python_values(cursor):
     cursor.execute(
         "select true, 1Y, 2S, 3, 4L, cast(1.5 as float), 2.5D, 12.34BD, 'ü', x'00ff', date'2024-02-29',"
