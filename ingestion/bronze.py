@@ -57,10 +57,13 @@ class LocalBronze:
 
 
 class WarehouseBronze:
-    """Bronze as tables of a Databricks workspace, read by SQL; dlt creates and registers them itself."""
+    """Bronze as tables of a Databricks workspace, read by SQL; dlt creates and registers them itself.
 
-    def __init__(self) -> None:
-        self.catalog, self.schema = warehouse.catalog("databricks"), warehouse.schema("bronze", "databricks")
+    layer: `bronze` for the load of the source database, `bronze_<loader>` for another loader.
+    """
+
+    def __init__(self, layer: str = "bronze") -> None:
+        self.catalog, self.schema = warehouse.catalog("databricks"), warehouse.schema(layer, "databricks")
 
     def exists(self, table: str) -> bool:
         """Tell whether the table exists."""
