@@ -29,11 +29,13 @@ from dlt.common.schema.typing import TColumnSchema
 from dlt.extract import DltResource
 
 from ingestion import warehouse
-from ingestion.files.readers import PLACE, Columns, landed, read_csv, read_json, read_parquet
+from ingestion.files.delimited import read_csv
+from ingestion.files.documents import read_json, read_parquet
+from ingestion.files.rows import PLACE, Columns, landed
 from ingestion.files.settings import FilesSettings, file_format, is_ignored
 from ingestion.files.staging import Copy, File, Unavailable, Unreadable, as_utf8, fetch, listed, unpack
 from ingestion.pipeline import Bronze, in_one_sentence, open_pipeline, run_lock, set_defaults
-from ingestion.settings import in_environment, lakehouse_home
+from ingestion.settings import first_line, in_environment, lakehouse_home
 from ingestion.values import DELETED, RESCUED, arrow_type
 
 PIPELINE = "files"
@@ -259,6 +261,8 @@ class _Run:
                     rows = rows.append_column(name, pa.repeat(pa.scalar(value, arrow_type(_ROW_COLUMNS[name])), len(rows)))
                 writer = writer or pa.ipc.new_stream(str(place), rows.schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
                 writer.write_table(rows)
+        except pa.ArrowException as error:  # such as a Parquet type that has no text
+            raise Unreadable(f"the file cannot be read: {first_line(error)}") from None
         finally:
             if writer:
                 writer.close()

@@ -19,7 +19,7 @@ from ingestion.files.settings import FilesSettings
 from ingestion.settings import IngestionError, PassingError, first_line
 
 CHUNK_BYTES = 1 << 20
-# https://www.unicode.org/faq/utf_bom.html#bom4; UTF-32's little-endian mark begins with UTF-16's, so the longer ones come first.
+# https://www.unicode.org/faq/utf_bom.html#bom4. One mark of UTF-32 begins with one of UTF-16, so the longer ones come first.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -170,7 +170,7 @@ def as_utf8(copy: Copy, encoding: str | None, path: Path) -> tuple[str, bool]:
             if "\0" in part:
                 line = lines + part[: part.index("\0")].count("\n") + 1
                 raise Unreadable(
-                    f"line {line} has a zero byte: this is no text, or FILES_ENCODING has to name the encoding, such as utf-16-le"
+                    f"line {line} has a zero byte: this is no text, or FILES_ENCODING has to name its encoding, as utf-16-le"
                 )
             lines += part.count("\n")
             last = part[-1:] or last
