@@ -30,7 +30,12 @@ _SIMPLE_TYPES = {
     "binary": pa.binary(),
 }
 # Texts that Arrow's own parser takes exactly; everything else goes, value by value, through the Python parsers below.
-_PLAIN = {"bigint": r"^-?\d{1,18}$", "date": r"^[1-9]\d{3}-\d\d-\d\d$"}
+_PLAIN = {
+    "bigint": r"^-?\d{1,18}$",
+    "date": r"^[1-9]\d{3}-\d\d-\d\d$",
+    "timestamp": r"^[1-8]\d{3}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?$",
+}
+_ZONE = r"(Z|[+-]\d\d:\d\d)$"
 _TRUE_FALSE = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
@@ -175,7 +180,10 @@ def _parse(text: pa.Array, column: TColumnSchema, wanted: pa.DataType) -> tuple[
     if plain:
         fits = pc.match_substring_regex(text, plain)
         try:
-            result = pc.if_else(fits, text, pa.scalar(None, pa.string())).cast(wanted)
+            texts = pc.if_else(fits, text, pa.scalar(None, pa.string()))
+            if kind == "timestamp":  # without a zone, UTC
+                texts = pc.if_else(pc.match_substring_regex(texts, _ZONE), texts, pc.binary_join_element_wise(texts, "Z", ""))
+            result = texts.cast(wanted)
         except pa.ArrowInvalid:  # such as 2025-02-30, which only looks like a date
             fits, result = pa.repeat(False, len(text)), pa.nulls(len(text), wanted)
         rest = np.flatnonzero(pc.and_(text.is_valid(), pc.invert(fits.fill_null(False))).to_numpy(zero_copy_only=False))

@@ -1,6 +1,7 @@
 """Reading CSV with Arrow's own reader, which hands over the lines that do not fit."""
 
 import csv
+import io
 import itertools
 import re
 import secrets
@@ -41,7 +42,7 @@ def read_csv(path: Path, is_ended: bool, columns: Columns, delimiter: str | None
     types = {name: pa.string() for name in names}
     try:
         reader = pa.csv.open_csv(
-            str(path),
+            _Blocks(path),
             # one thread: else Arrow does not number the lines that do not fit
             read_options=pa.csv.ReadOptions(column_names=names, skip_rows=skipped, block_size=BLOCK_BYTES, use_threads=False),
             parse_options=pa.csv.ParseOptions(
@@ -69,6 +70,20 @@ def read_csv(path: Path, is_ended: bool, columns: Columns, delimiter: str | None
             f"the file breaks off: its last line, {lines.next_place - 1}, has fewer than the header's {len(names)} fields"
         )
     yield from lines.taken()
+
+
+class _Blocks(io.FileIO):
+    """A file whose blocks never end between a CR and an LF: Arrow would drop the LF there, also within a quoted value.
+
+    https://github.com/apache/arrow/issues/51368, of pyarrow 25 and 26.
+    """
+
+    def read(self, size: int = -1) -> bytes:
+        block = super().read(size)
+        if len(block) > 1 and block.endswith(b"\r"):
+            self.seek(-1, io.SEEK_CUR)
+            return block[:-1]
+        return block
 
 
 class _Lines:

@@ -76,10 +76,14 @@ def landed(rows: pa.Table, contract: TableContract, decimal: str = ".") -> tuple
     if DELETED in rows.column_names:
         deleted, unknown = exact(rows[DELETED], _DELETED_COLUMN)
         rows = _withheld(rows, contract, unknown, rescued)
-    if decimal == ",":
-        rows = _with_points(rows, contract, rescued)
-    result = conform(rows, contract.columns)
-    misfits = rescued.keys() | set(np.flatnonzero(result[RESCUED].is_valid().to_numpy()).tolist())
+    written = _with_points(rows, contract, rescued) if decimal == "," else rows
+    result = conform(written, contract.columns)
+    odd = np.flatnonzero(result[RESCUED].is_valid().to_numpy()).tolist()
+    misfits = rescued.keys() | set(odd)
+    if written is not rows:
+        for row in odd:  # the text as it was, not with a point
+            names = json.loads(result[RESCUED][row].as_py())
+            rescued.setdefault(row, {}).update({name: _text(rows, name)[row].as_py() for name in names})
     for name in rows.column_names:
         if name not in contract.columns and name not in (DELETED, LINE, PLACE):
             for row, text in enumerate(_text(rows, name).to_pylist()):
