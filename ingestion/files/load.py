@@ -13,6 +13,7 @@ A run that is killed loses nothing: the next one finishes what was read, or read
 _dlt_id (the content's hash and the row's place in it), and silver keeps one of each.
 """
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -239,7 +240,7 @@ class _Run:
             raise Unreadable("its extension is none of .csv, .tsv, .txt, .json, .jsonl, .ndjson and .parquet")
         if not content.size:
             raise Unreadable("the file is empty")
-        decimal = "."
+        decimal, is_ended = ".", True
         if kind == "parquet":
             batches = read_parquet(content.path, columns)
         else:
@@ -250,11 +251,13 @@ class _Run:
             else:
                 is_lines = not file.path.lower().removesuffix(".gz").endswith(".json")
                 batches = read_json(text, is_ended, columns, is_lines)
-        writer, count, misfits = None, 0, 0
+        writer, count, misfits, last = None, 0, 0, (0, None)
         try:
             for batch in batches:
                 rows, odd = landed(batch, contract, decimal)
                 count, misfits = count + rows.num_rows, misfits + odd
+                if kind == "csv" and not is_ended and rows.num_rows:
+                    last = max(last, (rows[PLACE][-1].as_py(), rows[RESCUED][-1].as_py()), key=lambda found: found[0])
                 line = pc.utf8_lpad(rows[PLACE].cast(pa.string()), 10, "0")
                 rows = rows.append_column("_dlt_id", pc.binary_join_element_wise(content.hash[:32], line, "-"))
                 for name, value in (("_file_name", file.url), ("_file_modified_at", file.modified)):
@@ -266,6 +269,8 @@ class _Run:
         finally:
             if writer:
                 writer.close()
+        if columns.last in json.loads(last[1] or "{}"):
+            raise Unreadable(f"the file breaks off: its last line, {last[0]}, ends within {columns.last}")
         return count, misfits
 
     def _land(self, reads: list[_Read], missing: list[str]) -> None:

@@ -29,11 +29,12 @@ _naming = Schema("bronze").naming.normalize_identifier
 class Columns:
     """Which column of bronze a name in a file means: case, blanks and punctuation do not matter, as in dlt's own names.
 
-    files: the table's settings. Attributes: seen: names of bronze that were met.
+    files: the table's settings. Attributes: seen: names of bronze that were met; last: the name of a header's last column.
     """
 
     files: TableFiles
     seen: set[str] = field(default_factory=set)
+    last: str | None = None
 
     @cached_property
     def _targets(self) -> dict[str, str]:
@@ -54,6 +55,7 @@ class Columns:
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
             raise Unreadable(f"two columns of the file are {twice}")
+        self.last = names[-1] if names else None
         return names
 
     def missing(self) -> list[str]:
