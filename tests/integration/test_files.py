@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pkgutil
 import random
+import secrets
 import shutil
 import signal
 import time
@@ -24,6 +25,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ingestion import warehouse
+from ingestion.bronze import WarehouseBronze
 from ingestion.files.__main__ import main
 from ingestion.files.load import FilesResult, load_files
 from ingestion.settings import IngestionError
@@ -360,3 +363,19 @@ def test_silver_has_a_reason_for_each_row_that_does_not_fit(drop, home, fast_end
         answers = [tuple(bool(value) for value in row[1:]) for row in cursor.fetchall()]
     missing, misfit, fine = (True, False), (False, True), (False, False)
     assert answers == [fine * 3, missing * 3, fine + misfit + fine, misfit * 3]
+
+
+def test_on_databricks_a_load_is_complete_if_dlt_s_table_says_so(fast_endpoint, monkeypatch):
+    schema = f"files_{secrets.token_hex(4)}"
+    for name, value in {"DATABRICKS_CATALOG": "hive_metastore", "DATABRICKS_ENVIRONMENT": "production"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(warehouse, "connect", lambda _: connect(fast_endpoint))
+    bronze = WarehouseBronze(schema)
+    with closing(connect(fast_endpoint)) as connection, connection.cursor() as cursor:
+        cursor.execute(f"create schema {schema}")
+        assert bronze.complete_loads() == set()
+        cursor.execute(
+            f"create table {schema}._dlt_loads using delta as select '1.5' as load_id, 0 as status union all select '2', 1"
+        )
+        assert bronze.complete_loads() == {"1.5"}
+        cursor.execute(f"drop schema {schema} cascade")
