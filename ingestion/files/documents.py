@@ -3,8 +3,7 @@
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -112,16 +111,14 @@ def _pairs(pairs: list[tuple[str, object]]) -> dict:
     return row
 
 
-# numbers stay the text that they are: a float would round them
-_loads: Callable[[str], object] = partial(
-    json.loads, object_pairs_hook=_pairs, parse_float=str, parse_int=str, parse_constant=str
-)
+# Numbers stay the text that they are: a float would round them. One decoder, because json.loads would make one a line.
+_decode = json.JSONDecoder(object_pairs_hook=_pairs, parse_float=str, parse_int=str, parse_constant=str).decode
 
 
 def _parsed(line: str) -> dict | None:
     """Return the JSON object that a line is, or None."""
     try:
-        row = _loads(line)
+        row = _decode(line)
         if "\\u" in line:
             json.dumps(row, ensure_ascii=False).encode()  # half a pair of surrogates is no text
     except (ValueError, RecursionError):

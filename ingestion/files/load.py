@@ -49,6 +49,8 @@ _SETTINGS = {
     "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_ID": "false",
     # each batch is written at once: rejected files are large
     "DATA_WRITER__BUFFER_MAX_ITEMS": "1",
+    # dlt hands Delta several files at once, which Arrow reads ahead: memory grows with their size
+    "DATA_WRITER__FILE_MAX_ITEMS": "200000",
 }
 
 
