@@ -1,7 +1,11 @@
-"""Reading JSON, by Python's own reader and ijson, and Parquet, by Arrow's."""
+"""Reading JSON, by Python's own decoder, and Parquet, by Arrow's reader.
+
+ijson would read arrays too, but memory grows with the square of the depth: 100 kB of "[" were enough to fill 23 GB.
+"""
 
 import itertools
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +19,9 @@ from ingestion.files.staging import Unreadable
 from ingestion.settings import first_line
 
 BATCH_ROWS = 50_000
-#: By which the kind of a JSON is known: by its first line, if it is not longer.
-HEAD_CHARACTERS = 1 << 20
+#: Read at a time of a JSON that is not one object a line; also its kind is known by so much.
+CHARACTERS = 1 << 20
+MAX_ITEM_CHARACTERS = 16 << 20
 
 
 def read_json(path: Path, is_ended: bool, columns: Columns, is_lines: bool) -> Iterator[pa.Table]:
@@ -27,14 +32,14 @@ def read_json(path: Path, is_ended: bool, columns: Columns, is_lines: bool) -> I
     Raises: Unreadable: a required column is in no object, the text breaks off, or is no JSON.
     """
     with path.open(encoding="utf-8") as file:
-        head = file.read(HEAD_CHARACTERS).lstrip()
+        head = file.read(CHARACTERS).lstrip()
     begins = head[:1]
     if not begins:
         raise Unreadable("the file is empty")
     if begins != "[" and (is_lines or _parsed(head.partition("\n")[0]) is not None):
         rows = _json_lines(path, is_ended)
     elif begins in "[{":
-        rows = _json_items(path, "item" if begins == "[" else "")
+        rows = _json_items(path, is_array=begins == "[")
     else:
         raise Unreadable("the file is neither JSON objects, one a line, nor an array of them")
     count = 0
@@ -76,54 +81,103 @@ def _json_lines(path: Path, is_ended: bool) -> Iterator[tuple[int, dict | str]]:
         raise Unreadable(f"the file breaks off: its last line, {broken}, is no whole JSON object")
 
 
-def _json_items(path: Path, prefix: str) -> Iterator[tuple[int, dict | str]]:
-    import ijson
+def _json_items(path: Path, is_array: bool) -> Iterator[tuple[int, dict | str]]:
+    """Yield the items of an array, or objects after each other, with their numbers; one that is no row as its text."""
+    with path.open(encoding="utf-8") as file:
+        text, at = "", 0
 
-    try:
-        with path.open("rb") as file:
-            items = ijson.items(file, prefix, multiple_values=not prefix, map_type=_Object)
-            for number, row in enumerate(items, 1):
-                usable = isinstance(row, _Object) and not row.is_ambiguous
-                yield number, row if usable else json.dumps(row, ensure_ascii=False, default=str)
-    except ijson.IncompleteJSONError as error:
-        if "premature" in str(error) or "incomplete" in str(error).lower():
-            raise Unreadable("the file breaks off: its JSON has no end") from None
-        raise Unreadable(f"the file is no JSON: {first_line(error)}") from None
-    except ijson.JSONError as error:
-        raise Unreadable(f"the file is no JSON: {first_line(error)}") from None
+        def more() -> bool:
+            nonlocal text, at
+            chunk = file.read(max(CHARACTERS, len(text) - at))
+            text, at = text[at:] + chunk, 0
+            return bool(chunk)
+
+        def sign() -> str:  # the next one that is no blank, "" at the end
+            nonlocal at
+            while True:
+                at = _BLANKS.match(text, at).end()
+                if at < len(text) or not more():
+                    return text[at : at + 1]
+
+        if is_array:
+            sign()
+            at += 1
+        for number in itertools.count(1):
+            if is_array and sign() == "]":
+                at += 1
+                if sign():
+                    raise Unreadable("the file is no JSON: there is more after the array")
+                return
+            if is_array and number > 1 and sign():
+                if sign() != ",":
+                    raise Unreadable(f"the file is no JSON: there is no comma after item {number - 1}")
+                at += 1
+            if not sign():
+                if is_array:
+                    raise Unreadable("the file breaks off: its JSON has no end")
+                return
+            while True:
+                try:
+                    row, end = _decoder.raw_decode(text, at)
+                except json.JSONDecodeError as error:
+                    # what fails at the end of what was read may only be cut there
+                    is_open = error.msg.startswith("Unterminated string")
+                    is_cut = is_open or error.pos > len(text) - _LONGEST_TOKEN
+                    is_at_end = is_open or error.pos >= len(text.rstrip())
+                    if is_cut and len(text) - at <= MAX_ITEM_CHARACTERS:
+                        if more():
+                            continue
+                        if is_at_end:
+                            raise Unreadable("the file breaks off: its JSON has no end") from None
+                    raise Unreadable(f"the file is no JSON: item {number}: {error.msg}") from None
+                except RecursionError:
+                    raise Unreadable(f"the file is no JSON: item {number} is too deep") from None
+                else:
+                    if end < len(text) or not more():  # a number at the end may go on
+                        break
+            yield number, row if _is_row(row, text[at:end]) else text[at:end]
+            at = end
 
 
-class _Object(dict):
-    """A JSON object that notices when a name comes twice, and keeps both values then."""
-
-    is_ambiguous = False
-
-    def __setitem__(self, name, value):
-        if name in self:
-            self.is_ambiguous, value = True, [self[name], value]
-        super().__setitem__(name, value)
+class _Ambiguous(dict):
+    """A JSON object in which a name comes twice; it has the values of a name as a list."""
 
 
-def _pairs(pairs: list[tuple[str, object]]) -> dict:
+def _object(pairs: list[tuple[str, object]]) -> dict:
     row = dict(pairs)
-    if len(row) < len(pairs):
-        raise ValueError("a name comes twice")
-    return row
+    if len(row) == len(pairs):
+        return row
+    values = defaultdict(list)
+    for name, value in pairs:
+        values[name].append(value)
+    return _Ambiguous(values)
 
 
 # Numbers stay the text that they are: a float would round them. One decoder, because json.loads would make one a line.
-_decode = json.JSONDecoder(object_pairs_hook=_pairs, parse_float=str, parse_int=str, parse_constant=str).decode
+_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_float=str, parse_int=str, parse_constant=str)
+_BLANKS = re.compile(r"[ \t\r\n]*")
+# Within so many characters of the end an error may be a cut, as in \\u20ac or -Infinity.
+_LONGEST_TOKEN = 16
 
 
 def _parsed(line: str) -> dict | None:
-    """Return the JSON object that a line is, or None."""
+    """Return the row that a line of JSON is, or None."""
     try:
-        row = _decode(line)
-        if "\\u" in line:
-            json.dumps(row, ensure_ascii=False).encode()  # half a pair of surrogates is no text
+        row = _decoder.decode(line)
     except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) else None
+    return row if _is_row(row, line) else None
+
+
+def _is_row(row: object, text: str) -> bool:
+    if not isinstance(row, dict) or isinstance(row, _Ambiguous):
+        return False
+    if "\\u" in text:
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # half a pair of surrogates is no text
+            return False
+    return True
 
 
 def _json_table(batch: list[tuple[int, dict | str]], columns: Columns) -> pa.Table:

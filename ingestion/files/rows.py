@@ -54,7 +54,7 @@ class Columns:
         names = [self.name(text) if text.strip() else f"column_{number}" for number, text in enumerate(texts, 1)]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
-            raise Unreadable(f"two columns of the file are {twice}")
+            raise Unreadable(f"two columns of the file are {' '.join(twice.split())}")
         self.last = names[-1] if names else None
         return names
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ingestion.files import delimited
+from ingestion.files import delimited, documents
 from ingestion.files.delimited import read_csv
 from ingestion.files.documents import read_json, read_parquet
 from ingestion.files.rows import Columns, landed
@@ -312,7 +312,7 @@ def test_lines_that_are_no_object_are_kept_whole(read):
 def test_an_object_of_an_array_that_says_a_name_twice_keeps_both(read):
     text = json.dumps([OBJECT, OBJECT]).replace('"country": "DE"', '"country": "DE", "country": "FR"', 1)
     rows, misfits = read(text, kind="json")
-    assert misfits == 1 and json.loads(rescued(rows[0])["_line"])["country"] == ["DE", "FR"] and rows[1]["country"] == "DE"
+    assert misfits == 1 and '"country": "DE", "country": "FR"' in rescued(rows[0])["_line"] and rows[1]["country"] == "DE"
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,11 @@ def test_an_object_of_an_array_that_says_a_name_twice_keeps_both(read):
         (json.dumps(objects({}, {}))[:-40], "the file breaks off: its JSON has no end"),
         (json.dumps(OBJECT) + "\n" + json.dumps(OBJECT)[:-9], "the file breaks off: its last line, 2, is no whole JSON object"),
         (json.dumps(OBJECT, indent=1)[:-9], "the file breaks off: its JSON has no end"),
-        (json.dumps([OBJECT]) + "x", "the file is no JSON"),
+        (json.dumps([OBJECT]) + "x", "the file is no JSON: there is more after the array"),
+        (json.dumps([OBJECT, OBJECT]).replace("}, {", "} {"), "the file is no JSON: there is no comma after item 1"),
+        (json.dumps([OBJECT])[:-1] + ",]", "the file is no JSON: item 2: Expecting value"),
+        (json.dumps([OBJECT] * 9).replace('"DE"', "DE", 1), "the file is no JSON: item 1: Expecting value"),
+        ("[" * 100_000, "the file is no JSON: item 1 is too deep"),
         ('[{"invoice_id": 1}]', "no object has country, invoice_date, currency_code, total_amount, updated_at"),
         (json.dumps({"data": [OBJECT]}), "no object has invoice_id"),
         ("hello", "the file is neither JSON objects"),
@@ -332,8 +336,25 @@ def test_a_json_that_cannot_be_read_is_rejected_whole(reason, text, expected):
     assert expected in reason(text, kind="json")
 
 
+def test_items_of_json_are_whole_wherever_what_is_read_at_a_time_ends(read, monkeypatch):
+    items = [OBJECT | {"country": 'ä€\\"\n', "total_amount": 12.5, "due_date": None, "x": [True, -1e5, {}]}, 12345, "text", [1]]
+    for characters in (1, 2, 7, 50, 1000):
+        monkeypatch.setattr(documents, "CHARACTERS", characters)
+        for text in (json.dumps(items * 2), json.dumps(items * 2, indent=2, ensure_ascii=False)):
+            rows, misfits = read(text, kind="json")
+            assert misfits == 6 and [row["_file_line"] for row in rows] == list(range(1, 9))
+            assert rows[4]["country"] == 'ä€\\"\n' and rescued(rows[4]) == {"x": '[true, "-100000.0", {}]'}
+            assert [json.loads(rescued(row)["_line"]) for row in rows[5:]] == items[1:]
+
+
+def test_an_item_of_json_may_not_fill_the_memory(reason, monkeypatch):
+    monkeypatch.setattr(documents, "MAX_ITEM_CHARACTERS", 1000)
+    monkeypatch.setattr(documents, "CHARACTERS", 100)
+    assert reason('[{"a": "' + "x" * 5000, kind="json") == "the file is no JSON: item 1: Unterminated string starting at"
+
+
 def test_an_array_without_objects_has_no_rows(read):
-    assert read("[]", kind="json") == ([], 0)
+    assert read(" [ ] ", kind="json") == ([], 0)
 
 
 # ---- Parquet --------------------------------------------------------------------------------------------------------
