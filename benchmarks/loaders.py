@@ -116,7 +116,7 @@ def main() -> None:
             "Kafka, what is there": (
                 "ingestion.kafka stream --available-now", "bronze_kafka", {"KAFKA_BOOTSTRAP_SERVERS": broker.address},
             ),
-            "files, one CSV": ("ingestion.files", "bronze_files", {"FILES_URL": str(drop)}),
+            "files, one CSV": ("ingestion.files", "bronze_files", {"FILES_URL": str(drop), "FILES_SETTLE_SECONDS": "0"}),
         }  # fmt: skip
         for number, (name, (command, schema, variables)) in enumerate(ways.items()):
             environment = lakehouse(str(number)) | variables

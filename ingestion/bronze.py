@@ -43,6 +43,13 @@ class LocalBronze:
             if batch.num_rows:
                 yield _plain(pa.Table.from_batches([batch]))
 
+    def complete_loads(self) -> set[str]:
+        """Return the ids of dlt's loads into this schema that are complete: all of their tables are written.
+
+        dlt tells it in _dlt_loads, here a file for each load: https://dlthub.com/docs/general-usage/destination-tables
+        """
+        return {path.stem.rpartition("__")[2] for path in (self.folder / "_dlt_loads").glob("*.jsonl")}
+
     def register(self, tables: Sequence[str]) -> None:
         """Make the tables known to the catalog of the local endpoint, in the folder's schema; safe to repeat.
 
@@ -57,10 +64,13 @@ class LocalBronze:
 
 
 class WarehouseBronze:
-    """Bronze as tables of a Databricks workspace, read by SQL; dlt creates and registers them itself."""
+    """Bronze as tables of a Databricks workspace, read by SQL; dlt creates and registers them itself.
 
-    def __init__(self) -> None:
-        self.catalog, self.schema = warehouse.catalog("databricks"), warehouse.schema("bronze", "databricks")
+    layer: `bronze` for the load of the source database, `bronze_<loader>` for another loader.
+    """
+
+    def __init__(self, layer: str = "bronze") -> None:
+        self.catalog, self.schema = warehouse.catalog("databricks"), warehouse.schema(layer, "databricks")
 
     def exists(self, table: str) -> bool:
         """Tell whether the table exists."""
@@ -78,6 +88,14 @@ class WarehouseBronze:
             cursor.execute(f"select {selected} from `{self.catalog}`.`{self.schema}`.`{table}`{rows}")
             while (batch := cursor.fetchmany_arrow(BATCH_ROWS)).num_rows:
                 yield _plain(batch)
+
+    def complete_loads(self) -> set[str]:
+        """Return the ids of dlt's loads that are complete, as LocalBronze.complete_loads."""
+        if not self.exists("_dlt_loads"):
+            return set()
+        with contextlib.closing(warehouse.connect("databricks")) as connection, connection.cursor() as cursor:
+            cursor.execute(f"select load_id from `{self.catalog}`.`{self.schema}`.`_dlt_loads` where status = 0")
+            return {row[0] for row in cursor.fetchall()}
 
     def register(self, tables: Sequence[str]) -> None:
         """Nothing to do: tables that dlt loads into Unity Catalog are registered already."""

@@ -30,14 +30,11 @@ with the same _dlt_id, and silver keeps one of each.
 
 import argparse
 import contextlib
-import fcntl
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 import dlt
 import numpy as np
@@ -49,25 +46,13 @@ from dlt.sources.sql_database import sql_table
 
 from ingestion import source as sources
 from ingestion import warehouse
-from ingestion.bronze import LocalBronze, WarehouseBronze
-from ingestion.settings import IngestionError, PassingError, first_line, lakehouse_home
+from ingestion.pipeline import Bronze, in_one_sentence, open_pipeline, run_lock, set_defaults
+from ingestion.settings import IngestionError, lakehouse_home
 from ingestion.values import DELETED, RESCUED, arrow_type, conform, contained, exact, key_codes, row_hashes
 
-Bronze = LocalBronze | WarehouseBronze
 Columns = dict[str, TColumnSchema]
 
 PIPELINE = "invoices_countries"
-# dlt's own settings; each can be overridden from outside, as all of dlt's configuration.
-DLT_SETTINGS = {
-    "RUNTIME__DLTHUB_TELEMETRY": "false",
-    # else each load imports all of Airflow, which is installed beside it, to look for secrets there
-    "PROVIDERS__ENABLE_AIRFLOW_SECRETS": "false",
-    "RUNTIME__LOG_LEVEL": "ERROR",
-    "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",
-    "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_ID": "true",
-    "DATA_WRITER__FILE_MAX_ITEMS": "1000000",
-    "LOAD__DELETE_COMPLETED_JOBS": "true",
-}
 
 
 @dataclass
@@ -91,16 +76,14 @@ def load(full: bool = False, register: bool = True, report: Callable[[str], None
     """
     begin = time.monotonic()
     target, home = warehouse.target(), lakehouse_home()
-    os.environ.setdefault("DLT_DATA_DIR", str(home / "dlt"))
-    for name, value in DLT_SETTINGS.items():
-        os.environ.setdefault(name, value)
+    set_defaults(home)
     result = LoadResult()
-    with run_lock(home / "load.lock"), _in_one_sentence(), contextlib.ExitStack() as closing:
+    with run_lock(home / "load.lock"), in_one_sentence(), contextlib.ExitStack() as closing:
         configured = sources.settings()
         engine = sources.engine(configured)
         closing.callback(engine.dispose)
         tables = [sources.SourceTable(engine, configured.schema, contract) for contract in sources.CONTRACTS]
-        pipeline, bronze = _destination(target, home)
+        pipeline, bronze = open_pipeline(PIPELINE, "bronze", target, home)
         pipeline.sync_destination()
         if pipeline.has_pending_data:
             report("finishing what an earlier run left behind")
@@ -125,42 +108,6 @@ def load(full: bool = False, register: bool = True, report: Callable[[str], None
             bronze.register(list(landings))
     result.seconds = time.monotonic() - begin
     return result
-
-
-@contextlib.contextmanager
-def run_lock(path: Path, what: str = "load") -> Iterator[None]:
-    """Hold the lock file at `path`; the system frees it when the process dies.
-
-    Raises: IngestionError saying who holds it; `what` is running there, in the sentence's words.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise PassingError(f"another {what} is running: {file.read().strip() or 'it is just starting'}") from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()}, started at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n")
-        file.flush()
-        yield
-
-
-def _destination(target: str, home: Path) -> tuple[dlt.Pipeline, Bronze]:
-    if target == "local":
-        destination, bronze = dlt.destinations.filesystem(bucket_url=home.as_uri()), LocalBronze(home / "bronze")
-    else:
-        destination = dlt.destinations.databricks(credentials=warehouse.databricks_credentials())
-        bronze = WarehouseBronze()
-    progress = dlt.progress.tqdm(colour="green") if sys.stderr.isatty() else None
-    pipeline = dlt.pipeline(
-        PIPELINE,
-        pipelines_dir=str(home / "dlt" / target),
-        destination=destination,
-        progress=progress,
-        dataset_name=warehouse.schema("bronze", target),
-    )
-    return pipeline, bronze
 
 
 def _forget_cursors(pipeline: dlt.Pipeline, tables: list[str]) -> None:
@@ -342,21 +289,6 @@ def _tombstones(
         {column: columns[column] for column in (key, sources.CURSOR)},
     )
     return found.set_column(found.schema.get_field_index(DELETED), DELETED, pa.repeat(True, found.num_rows))
-
-
-@contextlib.contextmanager
-def _in_one_sentence() -> Iterator[None]:
-    try:
-        yield
-    except IngestionError:
-        raise
-    except Exception as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None and not isinstance(cause, IngestionError):
-            cause = cause.__cause__
-        if isinstance(cause, IngestionError):
-            raise cause from error
-        raise PassingError(f"the load stopped and can be run again: {first_line(cause)}") from error
 
 
 def main(arguments: list[str] | None = None) -> int:

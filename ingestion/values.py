@@ -30,7 +30,12 @@ _SIMPLE_TYPES = {
     "binary": pa.binary(),
 }
 # Texts that Arrow's own parser takes exactly; everything else goes, value by value, through the Python parsers below.
-_PLAIN = {"bigint": r"^-?\d{1,18}$", "date": r"^[1-9]\d{3}-\d\d-\d\d$"}
+_PLAIN = {
+    "bigint": r"^-?\d{1,18}$",
+    "date": r"^[1-9]\d{3}-\d\d-\d\d$",
+    "timestamp": r"^[1-8]\d{3}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?$",
+}
+_ZONE = r"(Z|[+-]\d\d:\d\d)$"
 _TRUE_FALSE = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
@@ -90,8 +95,11 @@ def exact(values: pa.ChunkedArray, column: TColumnSchema) -> tuple[pa.Array, dic
     if pa.types.is_timestamp(array.type) and pa.types.is_timestamp(wanted):
         if array.type.tz is None:  # a source that keeps no zone is taken to mean UTC
             array = pc.assume_timezone(array, "UTC")
-        return array.cast(wanted), {}
-    text = _as_text(array)
+        try:
+            return array.cast(wanted), {}
+        except pa.ArrowInvalid:  # some are finer than a microsecond, as Parquet's can be
+            pass
+    text = as_text(array)
     return (text, {}) if pa.types.is_string(wanted) else _parse(text, column, wanted)
 
 
@@ -115,7 +123,7 @@ def key_codes(keys: pa.ChunkedArray | pa.Array) -> np.ndarray:
     """
     if pa.types.is_integer(keys.type):
         return keys.to_numpy().astype(np.int64).view(np.uint64)
-    return _text_codes(_as_text(keys))
+    return _text_codes(as_text(keys))
 
 
 def contained(codes: np.ndarray, sorted_codes: np.ndarray) -> np.ndarray:
@@ -134,7 +142,7 @@ def _column_hashes(array: pa.Array, name: str) -> np.ndarray:
             array = array.cast(pa.int32())
         numbers = array.cast(pa.int64()).fill_null(0).to_numpy().view(np.uint64)
         return np.where(valid, _mixed(numbers ^ salt), np.uint64(0))
-    codes = _as_text(array).dictionary_encode()
+    codes = as_text(array).dictionary_encode()
     hashes = np.append(_mixed(_text_codes(codes.dictionary) ^ salt), np.uint64(0))
     return np.where(valid, hashes[codes.indices.fill_null(0).to_numpy()], np.uint64(0))
 
@@ -151,9 +159,13 @@ def _mixed(words: np.ndarray) -> np.ndarray:
     return words ^ (words >> np.uint64(31))
 
 
-def _as_text(array: pa.Array) -> pa.Array:
+def as_text(array: pa.Array) -> pa.Array:
+    """Return the values as text: bytes in hexadecimal, lists and structs as JSON, all else as Arrow writes it."""
     if pa.types.is_binary(array.type):
         return pa.array([None if value is None else value.hex() for value in array.to_pylist()], pa.string())
+    if pa.types.is_nested(array.type):
+        texts = [None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in array.to_pylist()]
+        return pa.array(texts, pa.string())
     return array.cast(pa.string())
 
 
@@ -168,7 +180,10 @@ def _parse(text: pa.Array, column: TColumnSchema, wanted: pa.DataType) -> tuple[
     if plain:
         fits = pc.match_substring_regex(text, plain)
         try:
-            result = pc.if_else(fits, text, pa.scalar(None, pa.string())).cast(wanted)
+            texts = pc.if_else(fits, text, pa.scalar(None, pa.string()))
+            if kind == "timestamp":  # without a zone, UTC
+                texts = pc.if_else(pc.match_substring_regex(texts, _ZONE), texts, pc.binary_join_element_wise(texts, "Z", ""))
+            result = texts.cast(wanted)
         except pa.ArrowInvalid:  # such as 2025-02-30, which only looks like a date
             fits, result = pa.repeat(False, len(text)), pa.nulls(len(text), wanted)
         rest = np.flatnonzero(pc.and_(text.is_valid(), pc.invert(fits.fill_null(False))).to_numpy(zero_copy_only=False))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from airflow.sdk import DAG, Param, task
 
 from invoices_countries.defaults import cron, dag_arguments
-from invoices_countries.settings import BRONZE, Settings
+from invoices_countries.settings import BRONZE, Settings, files_environment
 
 settings = Settings.read()
 
@@ -39,6 +39,17 @@ with DAG(
         return {"landed": result.rows, "already there": result.skipped, "deletions": result.tombstones}
 
     @task
+    def load_new_files() -> dict:
+        """Land the new files of the drop folder or bucket; returns the rows by table, and what became of files."""
+        from ingestion.files.load import load_files
+        from invoices_countries.settings import in_environment, warehouse_environment
+
+        with in_environment({**warehouse_environment(settings.target), **files_environment(settings)}):
+            result = load_files(report=print)
+        files = {"loaded": len(result.loaded), "rejected": result.rejected, "left for the next run": result.waiting}
+        return {"landed": result.rows, "do not fit": result.misfits, "files": files}
+
+    @task
     def tell_of_stream() -> None:
         """The stream lands by itself; at this schedule, its rows go on to silver."""
 
@@ -47,6 +58,10 @@ with DAG(
         task_id = "load_bronze" if len(settings.loaders) == 1 else f"load_bronze_with_{loader}"
         if loader == "dlt":
             load_with_dlt.override(task_id=task_id, outlets=[BRONZE], pool="source")()
+            continue
+        if loader == "files":
+            files_environment(settings)  # a missing one is told when the DAG is read
+            load_new_files.override(task_id=task_id, outlets=[BRONZE], pool="source")()
             continue
         from invoices_countries.loaders import goes_on_by_itself, load_bronze
 

@@ -166,6 +166,7 @@ def test_the_edges_are_the_manifests_edges(dags, manifest):
         ("fivetran", {"connector_id": "c"}),
         ("kafka", {"job_id": 1}),
         ("kafka", {"continuous": True}),
+        ("files", {"url": "abfss://drop@account.dfs.core.windows.net/invoices"}),
     ],
 )
 def test_another_loader_is_one_setting(facts_of, loader, options):
@@ -209,6 +210,7 @@ def test_the_revenue_site_is_built_where_a_key_says_where_to(facts_of):
             {},
             "invoices_countries.loader_options.continuous must be true, and the only option",
         ),
+        ({"loader": "files"}, {}, "invoices_countries.loader_options lacks url"),
         ({"data_alerts": [{"channel": "email", "connection": "c"}]}, {}, "channel must be one of slack, teams, webhook"),
         ({"data_alerts": [{"channel": "slack"}]}, {}, "data_alerts[0] must be an object with channel and connection"),
         ({}, {"DBT_MANIFEST_PATH": os.devnull + "x"}, "There is no dbt manifest at"),

@@ -1,7 +1,7 @@
 """Exact conversion of values, and row hashes."""
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 
 import numpy as np
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ingestion.values import arrow_type, conform, contained, exact, key_codes, pinned, row_hashes
 
+ZONES = [UTC, *(timezone(timedelta(minutes=minutes)) for minutes in (-690, 60, 840))]
 AMOUNT = {"name": "amount", "data_type": "decimal", "precision": 18, "scale": 2}
 
 
@@ -41,6 +42,19 @@ def test_a_number_that_fits_lands_exactly(text, value):
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "10.123", "10000000000000000.00", "1e300", "ten", "", "1,5", "1_0.0"])
 def test_a_number_that_does_not_fit_is_kept_as_text_and_never_rounded(text):
     assert converted(["1.00", text], AMOUNT) == ([Decimal("1.00"), None], {1: text})
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.sampled_from(ZONES)), st.sampled_from("T ")
+        ),
+        max_size=5,
+    )
+)
+def test_every_time_lands_exactly_whatever_its_zone(times):
+    texts = [moment.isoformat(between) for moment, between in times]
+    assert converted(texts, {"name": "at", "data_type": "timestamp"}) == ([moment for moment, _ in times], {})
 
 
 @given(st.lists(st.decimals(allow_nan=True, allow_infinity=True), max_size=20))

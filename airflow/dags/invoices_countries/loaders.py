@@ -219,7 +219,7 @@ def load_bronze(settings: Settings, loader: str | None = None, **kwargs: Any) ->
     if loader == "kafka" and settings.target == "local":
         raise SettingsError(f"{VARIABLE}.loader kafka runs a Databricks job, so {VARIABLE}.target must be databricks.")
     operator, conn_id, needed, known = _OPERATORS[loader]
-    options = job_options(*loader_options(settings, loader), needed, 180.0, **known)
+    options = job_options(*settings.options_of(loader), needed, 180.0, **known)
     options |= {name: options[name] or None for name in known}  # none given is not an empty object in the request
     return operator(**{"task_id": "load_bronze", operator.connection_argument: conn_id} | options | kwargs)
 
@@ -229,7 +229,7 @@ def goes_on_by_itself(settings: Settings, loader: str) -> bool:
 
     Raises SettingsError, one sentence naming the key.
     """
-    where, options = loader_options(settings, loader)
+    where, options = settings.options_of(loader)
     if loader != "kafka" or "continuous" not in options:
         return False
     if options != {"continuous": True}:
@@ -237,14 +237,3 @@ def goes_on_by_itself(settings: Settings, loader: str) -> bool:
             f"{VARIABLE}.{where}.continuous must be true, and the only option: a continuous job is not started."
         )
     return True
-
-
-def loader_options(settings: Settings, loader: str) -> tuple[str, dict[str, Any]]:
-    """Where in the settings a loader's options are, and what they are. Raises SettingsError where they are no object."""
-    if len(settings.loaders) == 1:
-        return "loader_options", settings.loader_options
-    where = f"loader_options.{loader}"
-    found = settings.loader_options.get(loader, {})
-    if not isinstance(found, dict):
-        raise SettingsError(f"{VARIABLE}.{where} must be an object, not {found!r}.")
-    return where, found

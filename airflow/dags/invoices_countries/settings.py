@@ -5,6 +5,7 @@ it also shapes the DAGs. Connections are read while a task runs, and given to db
 variables that they know; nothing secret is in code or in rendered templates.
 """
 
+import contextlib
 import json
 import sys
 from dataclasses import dataclass, field, fields
@@ -28,7 +29,7 @@ BRONZE = Asset(name="bronze", uri="invoices-countries://bronze", group="invoices
 GOLD = Asset(name="gold", uri="invoices-countries://gold", group="invoices_countries")
 
 #: Connection ids; each is needed only where what it is for is used.
-SOURCE, WAREHOUSE, POWER_BI = "invoices_source", "invoices_databricks", "invoices_power_bi"
+SOURCE, FILES, WAREHOUSE, POWER_BI = "invoices_source", "invoices_files", "invoices_databricks", "invoices_power_bi"
 #: The loaders, by the names that dbt's variable `loaders` has for them.
 LOADERS = ("dlt", "files", "kafka", "airbyte", "fivetran", "azure_data_factory")
 
@@ -109,6 +110,16 @@ class Settings:
         tables = self.loader.values() if isinstance(self.loader, dict) else [self.loader]
         return list(dict.fromkeys(str(name) for names in tables for name in (names if isinstance(names, list) else [names])))
 
+    def options_of(self, loader: str) -> tuple[str, dict[str, Any]]:
+        """Where in the variable a loader's options are, and what they are. Raises SettingsError where they are no object."""
+        if len(self.loaders) == 1:
+            return "loader_options", self.loader_options
+        where = f"loader_options.{loader}"
+        found = self.loader_options.get(loader, {})
+        if not isinstance(found, dict):
+            raise SettingsError(f"{VARIABLE}.{where} must be an object, not {found!r}.")
+        return where, found
+
 
 def connection(conn_id: str) -> Connection:
     """The Airflow connection of that id. Raises SettingsError, one sentence, where there is none."""
@@ -163,6 +174,24 @@ def warehouse_environment(target: str) -> dict[str, str]:
         if extra.get(name):
             environment[f"DATABRICKS_{name.upper()}"] = str(extra[name])
     return environment
+
+
+def files_environment(settings: Settings) -> dict[str, str]:
+    """The variables by which the load of files knows its settings: the loader's options, by their names without FILES_, and for
+    a bucket that wants credentials the extra of the connection `invoices_files`, by dlt's names.
+
+    Raises SettingsError where there is no url.
+    """
+    where, options = settings.options_of("files")
+    if not options.get("url"):
+        raise SettingsError(f"{VARIABLE}.{where} lacks url, the folder or bucket of the files.")
+    texts = {name.upper(): value if isinstance(value, str) else json.dumps(value) for name, value in options.items()}
+    credentials: dict[str, Any] = {}
+    with contextlib.suppress(SettingsError):  # what the machine has will do
+        credentials = connection(FILES).extra_dejson
+    return {f"FILES_{name}": value for name, value in texts.items()} | {
+        f"SOURCES__FILESYSTEM__CREDENTIALS__{name.upper()}": str(value) for name, value in credentials.items()
+    }
 
 
 def source_environment(settings: Settings) -> dict[str, str]:
