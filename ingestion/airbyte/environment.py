@@ -39,20 +39,32 @@ def environment(say: Callable[[str], None] = lambda line: None) -> Environment:
     They are in the user's cache folder, for all clones, under a name that changes with the lock files. Raises IngestionError
     where there is no Python 3.11 or no uv, and PassingError where the packages cannot be installed.
     """
-    files = {name: Path(__file__).with_name(lock) for name, lock in _LOCKS.items()}
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files.values())).hexdigest()[:12]
-    folder = cache_home() / "airbyte" / digest
+    folder = _folder()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "complete").exists():
             say(f"installing PyAirbyte and the connector into {folder} (1.2 GB, once)")
-            for name, file in files.items():
+            for name, file in _locks().items():
                 _uv("venv", "--quiet", "--clear", "--python", PYTHON, str(folder / name))
                 python = str(folder / name / "bin" / "python")
                 _uv("pip", "sync", "--quiet", "--compile-bytecode", "--python", python, str(file))
             (folder / "complete").touch()
     return Environment(folder / "pyairbyte" / "bin" / "python", folder / "connector" / "bin" / "source-file")
+
+
+def is_made() -> bool:
+    """Tell whether the environments are there already."""
+    return (_folder() / "complete").exists()
+
+
+def _locks() -> dict[str, Path]:
+    return {name: Path(__file__).with_name(lock) for name, lock in _LOCKS.items()}
+
+
+def _folder() -> Path:
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in _locks().values())).hexdigest()[:12]
+    return cache_home() / "airbyte" / digest
 
 
 def _uv(*arguments: str) -> None:
