@@ -13,8 +13,10 @@
     events of one time; and it has the message's time in seconds, because the offsets of a topic that is made anew begin at 0.
 
     airbyte (https://docs.airbyte.com/understanding-airbyte/airbyte-metadata-fields): _airbyte_meta is JSON with the sync's id and
-    `changes`, the fields that were nulled or truncated, whose text is lost. The columns of change data capture are there only
-    with it; _ab_cdc_deleted_at is a text (https://docs.airbyte.com/understanding-airbyte/cdc).
+    `changes`, the fields that were nulled or truncated, whose text is lost. Older versions of the Databricks destination do not
+    have it: a load is an hour then. The columns of change data capture are there only
+    with it (https://docs.airbyte.com/understanding-airbyte/cdc). _ab_cdc_deleted_at is the time as a text from PostgreSQL; other
+    databases' connectors write a number of milliseconds, for which the time of extraction stands in.
 
     fivetran (https://fivetran.com/docs/core-concepts/system-columns-and-tables): _fivetran_synced is the row's own time, so a load
     is the hour of it. It stays as it is where a re-sync or TRUNCATE marks rows as deleted, and in history mode
@@ -57,16 +59,17 @@
             "updated_at": "updated_at",
         }) }}
     {%- elif loader == "airbyte" -%}
+        {%- set meta = "cast(" ~ ("_airbyte_meta" if found is none or "_airbyte_meta" in found else "null") ~ " as string)" -%}
         {%- set changed = [] -%}
         {%- for column in contract["columns"] -%}
-            {%- do changed.append("case when cast(_airbyte_meta as string) rlike '\"field\" *: *\"" ~ column ~ "\"' then 'nulled or truncated' end as " ~ column) -%}
+            {%- do changed.append("case when " ~ meta ~ " rlike '\"field\" *: *\"" ~ column ~ "\"' then 'nulled or truncated' end as " ~ column) -%}
         {%- endfor -%}
         {%- set has_deletions = found is none or "_ab_cdc_deleted_at" in found -%}
         {%- set deleted = "_ab_cdc_deleted_at is not null" if has_deletions else "false" -%}
-        {%- set deleted_at = "try_cast(_ab_cdc_deleted_at as timestamp)" if has_deletions else none -%}
+        {%- set deleted_at = "coalesce(try_cast(cast(_ab_cdc_deleted_at as string) as timestamp), _airbyte_extracted_at)" if has_deletions else none -%}
         {%- set metadata = {
-            "_rescued_data": "case when cast(_airbyte_meta as string) rlike '\"field\" *:' then to_json(struct(" ~ changed | join(", ") ~ ", cast(_airbyte_meta as string) as _airbyte_meta)) end",
-            "_load_id": "coalesce(get_json_object(cast(_airbyte_meta as string), '$.sync_id'), cast(date_trunc('HOUR', _airbyte_extracted_at) as string))",
+            "_rescued_data": "case when " ~ meta ~ " rlike '\"field\" *:' then to_json(struct(" ~ changed | join(", ") ~ ", " ~ meta ~ " as _airbyte_meta)) end",
+            "_load_id": "coalesce(get_json_object(" ~ meta ~ ", '$.sync_id'), cast(date_trunc('HOUR', _airbyte_extracted_at) as string))",
             "_loaded_at": "_airbyte_extracted_at",
             "_is_deleted": deleted,
             "_row_id": "_airbyte_raw_id",

@@ -1,6 +1,6 @@
 {#- The condition that keeps the landed rows which an incremental model has to look at: those of loads that silver_row_accounting
-    does not show as finished, meaning that it found all rows of the load, and bronze has no more of them now, no more
-    deletions among them and no newer one. So a load that became visible in parts, arrived out of order or was being processed
+    does not show as finished, meaning that it found all rows of the load, and bronze has no more of them now, no newer one and the
+    same deletions. So a load that became visible in parts, arrived out of order or was being processed
     when a run was killed is looked at again, and after an undisturbed run there is nothing to do. Looking at a row twice does no
     harm. Fewer rows than were counted are no reason: a loader that replaces rows took them away, and what took their place is
     in another load, or newer, or the same row marked as deleted.
@@ -16,7 +16,7 @@
     {%- endif -%}
     {%- set accounting = adapter.get_relation(this.database, this.schema, "row_accounting") -%}
     {%- if accounting is none
-        or "deletion_count" not in adapter.get_columns_in_relation(accounting) | map(attribute="name") -%} {#- an older one -#}
+        or "deletion_checksum" not in adapter.get_columns_in_relation(accounting) | map(attribute="name") -%} {#- an older one -#}
         {{ return("true") }}
     {%- endif -%}
     {%- set query -%}
@@ -24,14 +24,15 @@
         landed as ({{ landed(table, columns=[]) }}),
         bronze as (
             select
-                _loader, _load_id, count(*) as row_count, count_if(_is_deleted) as deletion_count,
-                min(_loaded_at) as first_loaded_at, max(_loaded_at) as last_loaded_at
+                _loader, _load_id, count(*) as row_count, min(_loaded_at) as first_loaded_at,
+                max(_loaded_at) as last_loaded_at,
+                coalesce(sum(case when _is_deleted then cast(_loaded_at as decimal(20, 6)) end), 0) as deletion_checksum
             from landed group by _loader, _load_id
         ),
         finished as (
             select
-                loader, load_id, sum(row_count) as row_count, sum(deletion_count) as deletion_count,
-                max(loaded_at) as last_loaded_at
+                loader, load_id, sum(row_count) as row_count, max(loaded_at) as last_loaded_at,
+                sum(deletion_checksum) as deletion_checksum
             from {{ accounting }}
             where table_name = '{{ table }}'
             group by loader, load_id
@@ -41,8 +42,8 @@
             select bronze.* from bronze
             left join finished
                 on bronze._loader = finished.loader and bronze._load_id = finished.load_id
-                and bronze.row_count <= finished.row_count and bronze.deletion_count <= finished.deletion_count
-                and bronze.last_loaded_at <= finished.last_loaded_at
+                and bronze.row_count <= finished.row_count and bronze.last_loaded_at <= finished.last_loaded_at
+                and bronze.deletion_checksum = finished.deletion_checksum
             where finished.load_id is null
         )
         {%- if and_later %}

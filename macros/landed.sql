@@ -2,7 +2,8 @@
     _loader, _load_id, _loaded_at, _is_deleted, _row_id (macro bronze_metadata).
 
     A column that one loader lands as text and another does not is text for all of them: Spark would cast the text, and fail
-    at the first one that is no date or number. Other types find a common one that loses nothing.
+    at the first one that is no date or number. Other types find a common one that loses nothing. So are numbers with more than
+    six decimals, as all of Airbyte's are (DECIMAL(38, 10)): to_json would write 0E-10 for a zero.
 
     columns: which of the contract's columns, all by default. -#}
 {% macro landed(table, columns=none) -%}
@@ -18,7 +19,10 @@
     {%- for column in columns -%}
         {%- set types = [] -%}
         {%- for known in found.values() if known is not none and column in known -%}
-            {%- do types.append(known[column]) -%}
+            {%- set type = known[column] -%}
+            {%- set has_long_decimals = type.startswith("decimal") and type.split(",")[-1].rstrip(")") | int > 6 -%}
+            {%- do types.append("string" if has_long_decimals else type) -%}
+            {%- do texts.append(column) if has_long_decimals -%}
         {%- endfor -%}
         {%- do texts.append(column) if "string" in types and types | unique | list | length > 1 -%}
     {%- endfor -%}

@@ -14,7 +14,7 @@ with
         landed._loader as loader,
         landed._load_id as load_id,
         landed._loaded_at as loaded_at,
-        case when landed.is_deleted then 1 end as deletion,
+        case when landed.is_deleted then cast(landed._loaded_at as decimal(20, 6)) end as deleted_seconds,
         landed.delivery > 1 as is_delivered_again,
         coalesce(kept._row_id = landed._row_id, false) as is_accepted,
         rejected._row_id is not null as is_rejected,
@@ -57,7 +57,7 @@ found as (
         loader,
         load_id,
         loaded_at,
-        deletion,
+        deleted_seconds,
         case
             when is_delivered_again then 'superseded'
             when is_accepted and not is_rejected and not is_outdone then 'accepted'
@@ -76,6 +76,6 @@ select
     outcome,
     count(*) as row_count,
     loader,
-    count(deletion) as deletion_count
+    coalesce(sum(deleted_seconds), 0) as deletion_checksum
 from found
 group by table_name, loader, load_id, outcome

@@ -12,7 +12,7 @@ Not all loaders can see all of it, and the history and the comparison allow for 
 - An invoice that is created and deleted between two syncs is unknown to those that read rows; they need not have it.
 - The time of a deletion is the source's own for Kafka and Airbyte, and the sync's for all others; it is not compared.
 - The text of a NaN: dlt, files and Kafka keep it in _rescued_data, Airbyte nulls the value and says so in _airbyte_meta,
-  Fivetran makes the column a text, Azure Data Factory reads it as one. landed_row is compared without it, amounts as numbers.
+  Fivetran's column is a text here, Azure Data Factory lands texts only. landed_row is compared without it, amounts as numbers.
 - In _loader, _load_id, _loaded_at and _row_id each loader is itself.
 """
 
@@ -235,7 +235,7 @@ def plain(change: Change) -> dict:
 def with_repeats(rows: list[dict], earlier: list[dict], again: Callable[[dict], dict]) -> list[dict]:
     """Some rows twice as they are, and some of an earlier sync once more, which `again` makes rows of this one."""
     random_ = random.Random(SEED)
-    usable = [row for row in earlier if row["updated_at"] not in (None, FUTURE)]
+    usable = [row for row in earlier if not str(row["updated_at"]).startswith(("None", "2099"))]
     return [*rows, *random_.sample(rows, min(50, len(rows) // 10)), *map(again, random_.sample(usable, min(200, len(usable))))]
 
 
@@ -346,17 +346,24 @@ def fivetran_rows(changes: list[Change], sync: int) -> dict[str, list[dict]]:
 
 
 def azure_data_factory_rows(changes: list[Change], sync: int) -> dict[str, list[dict]]:
-    """deploy/azure_data_factory: copied rows, and the keys that are gone."""
+    """deploy/azure_data_factory: copied rows, whose values are all texts, and the keys that are gone."""
     landed: dict[str, list[dict]] = {"invoices": [], "countries": []}
     for change, row in read_as_rows(changes, sync):
         row.pop("_rescued_data", None)
-        if row.get("invoice_number"):
-            row["total_amount"] = str(change.row["total_amount"])  # its query reads amounts as texts
+        if change.fault == "NaN":
+            row["total_amount"] = change.row["total_amount"]
         is_deleted = bool(row["_is_deleted"])
+        row = {name: as_text(value) for name, value in row.items()}
         landed[change.table].append(
             {**row, "_adf_run_id": f"run-{sync}", "_adf_loaded_at": sync_time(sync), "_is_deleted": is_deleted}
         )
     return landed
+
+
+def as_text(value: object) -> str | None:
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return None if value is None else str(value)
 
 
 @dataclass(frozen=True)
@@ -401,7 +408,8 @@ LAYOUTS = {
                        {"total_amount": STRING}),
     "azure_data_factory": Layout(
         "azure_data_factory", azure_data_factory_rows,
-        {"_adf_run_id": STRING, "_adf_loaded_at": TIMESTAMP, "_is_deleted": pa.bool_()}, {"total_amount": STRING},
+        {"_adf_run_id": STRING, "_adf_loaded_at": TIMESTAMP, "_is_deleted": pa.bool_()},
+        dict.fromkeys((*INVOICE, *COUNTRY), STRING),
         again=lambda sync: lambda row: row | {"_adf_run_id": f"run-{sync}", "_adf_loaded_at": sync_time(sync)}, reads_rows=True,
     ),
 }  # fmt: skip
@@ -546,6 +554,7 @@ def comparable(landed_row: str) -> dict:
         landed[name] = value
         if value.is_nan():
             del landed[name]
+    landed["invoice_id"] = int(landed["invoice_id"])
     for name in ("created_at", "updated_at"):
         if name in landed:
             landed[name] = datetime.fromisoformat(landed[name]).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
@@ -617,14 +626,14 @@ def test_silver_is_the_same_whichever_loader_lands_the_history(silver, changes, 
         landed = landed + rows if layout.again else rows
         schemas = {layout.loader: silver.register(name, layout)}
         silver.build(layout.loader, schemas)
+        if name == "airbyte_deduped" and sync == 2:
+            assert silver.looked_at() == "(_loader = 'airbyte' and _load_id in ('2'))", "not the load that lost rows"
         silver.check(wanted[sync], unseen if layout.reads_rows else set())
         outcomes = silver.query(
             "select outcome, sum(row_count) as n from {s}.row_accounting where table_name = 'invoices' group by 1"
         )
         outcomes = {row["outcome"]: row["n"] for row in outcomes}
         assert "unaccounted" not in outcomes and sum(outcomes.values()) == landed
-    if name == "airbyte_deduped":
-        assert silver.looked_at() == "(_loader = 'airbyte' and _load_id in ('3'))", "not the loads that lost rows"
     silver.build(layout.loader, schemas, "silver_invoices")
     assert silver.looked_at() == "false", "a second run looks at nothing"
 
@@ -648,3 +657,9 @@ def test_one_loader_takes_over_from_another(silver, changes, wanted, unseen):
     assert sum(row["n"] for row in rows) == len(wanted[3].accepted["invoices"])
     silver.build("airbyte", schemas)
     silver.check(wanted[3], set())
+
+
+def test_unit_tests_of_the_loaders_mappings(silver):
+    """Those of stg_invoices.yml are on where the loader is. dlt's bronze is what a test before has landed."""
+    schemas = {"dlt": silver.register("dlt", LAYOUTS["dlt"])}
+    silver.dbt("test", "--select", "stg_invoices,test_type:unit", loaders=["dlt", "airbyte", "fivetran"], schemas=schemas)
