@@ -1,6 +1,6 @@
 -- Bronze countries, typed and checked but not yet deduplicated: see stg_invoices.
 {%- set types = bronze_contract("countries")["columns"] %}
-{%- set needed_for_deletion = ["country_code", "updated_at"] %}
+{%- set deletion_needs = ["country_code", "updated_at"] %}
 
 with
 
@@ -14,7 +14,7 @@ told as (
 
     select
         {%- for column in types %}
-        {{ column if column in needed_for_deletion else "case when not _is_deleted then " ~ column ~ " end as " ~ column }},
+        {{ column if column in deletion_needs else "case when not _is_deleted then " ~ column ~ " end as " ~ column }},
         {%- endfor %}
         to_json(struct({{ types | join(", ") }}, _rescued_data)) as landed_row,
         _rescued_data,
@@ -41,7 +41,7 @@ typed as (
         (
             false
             {%- for column, type in types.items() %}
-            or {{ "not _is_deleted and " if column not in needed_for_deletion }}{{ does_not_fit(column, type) }}
+            or {{ "not _is_deleted and " if column not in deletion_needs }}{{ does_not_fit(column, type) }}
             {%- endfor %}
         ) as has_misfit,
         landed_row,

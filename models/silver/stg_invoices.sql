@@ -2,7 +2,7 @@
 -- silver_rejected_invoices those with some, so that the two cannot disagree.
 {%- set types = bronze_contract("invoices")["columns"] %}
 {%- set amounts = ["net_amount", "tax_amount", "total_amount"] %}
-{%- set needed_for_deletion = ["invoice_id", "updated_at"] %}
+{%- set deletion_needs = ["invoice_id", "updated_at"] %}
 
 with
 
@@ -17,7 +17,7 @@ told as (
     -- A deletion tells a key and a time. Some loaders leave in its other columns what they were before, some do not.
     select
         {%- for column in types %}
-        {{ column if column in needed_for_deletion else "case when not _is_deleted then " ~ column ~ " end as " ~ column }},
+        {{ column if column in deletion_needs else "case when not _is_deleted then " ~ column ~ " end as " ~ column }},
         {%- endfor %}
         to_json(struct({{ types | join(", ") }}, _rescued_data)) as landed_row,
         _rescued_data,
@@ -70,7 +70,7 @@ typed as (
         (
             false
             {%- for column, type in types.items() %}
-            or {{ "not _is_deleted and " if column not in needed_for_deletion }}{{ does_not_fit(column, type) }}
+            or {{ "not _is_deleted and " if column not in deletion_needs }}{{ does_not_fit(column, type) }}
             {%- endfor %}
         ) as has_misfit,
         landed_row,

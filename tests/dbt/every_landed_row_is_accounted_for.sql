@@ -1,5 +1,5 @@
--- Landed = accepted + superseded + rejected, for each bronze table; and accepted and rejected are what silver holds. Of rows of
--- a loader that replaces them, or is not among var loaders any more, silver may also have what bronze holds no longer.
+-- Landed = accepted + superseded + rejected, for each bronze table; and accepted and rejected are what silver holds.
+-- Of a loader that replaces rows, or is not among var loaders any more, silver may have what bronze holds no longer.
 {%- set tables = ["invoices", "countries"] %}
 
 with
@@ -8,6 +8,12 @@ with
 {{ table }} as (
 
     {{ landed(table, columns=[]) }}
+
+),
+
+{{ table }}_ids as (
+
+    select distinct _row_id from {{ table }}
 
 ),
 
@@ -20,7 +26,7 @@ counted as (
     union all
     select '{{ table }}' as bronze_table, 'accepted' as outcome, count(*) as row_count
     from {{ ref("silver_" ~ table) }} as kept
-    left join (select distinct _row_id from {{ table }}) as held on kept._row_id = held._row_id
+    left join {{ table }}_ids as held on kept._row_id = held._row_id
     where held._row_id is not null or kept._loader in ('{{ loaders_of(table, rows="appended") | join("', '") }}')
     union all
     select '{{ table }}' as bronze_table, 'rejected' as outcome, count(*) as row_count

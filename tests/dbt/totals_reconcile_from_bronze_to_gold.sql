@@ -25,12 +25,12 @@ held as (
 
     -- a delivery that landed twice counts once
     select
-        _row_id,
-        upper(trim(max(currency_code))) as currency_code,
-        cast(max(total_amount) as decimal(18, 2)) as total_amount
+        landed._row_id,
+        upper(trim(max(landed.currency_code))) as currency_code,
+        cast(max(landed.total_amount) as decimal(18, 2)) as total_amount
     from landed
     left semi join kept on landed._row_id = kept._row_id
-    group by _row_id
+    group by landed._row_id
 
 ),
 

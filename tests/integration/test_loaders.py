@@ -235,7 +235,7 @@ def plain(change: Change) -> dict:
 def with_repeats(rows: list[dict], earlier: list[dict], again: Callable[[dict], dict]) -> list[dict]:
     """Some rows twice as they are, and some of an earlier sync once more, which `again` makes rows of this one."""
     random_ = random.Random(SEED)
-    usable = [row for row in earlier if not str(row["updated_at"]).startswith(("None", "2099"))]
+    usable = [row for row in earlier if not str(row.get("updated_at")).startswith(("None", "2099"))]
     return [*rows, *random_.sample(rows, min(50, len(rows) // 10)), *map(again, random_.sample(usable, min(200, len(usable))))]
 
 
