@@ -13,7 +13,7 @@ import deltalake
 import pytest
 
 from ingestion.kafka.broker import Broker, Producer
-from ingestion.kafka.settings import StreamSettings
+from ingestion.kafka.settings import SCHEMA, StreamSettings
 from tests.conftest import ROOT, free_port
 
 
@@ -112,5 +112,5 @@ def start_stream(broker: Broker, home: Path, *arguments: str, **variables: str) 
 
 def landed(home: Path, table: str) -> list[dict]:
     """The rows of a bronze table in the order of topic, partition and offset."""
-    rows = deltalake.DeltaTable(str(home / "bronze" / table)).to_pyarrow_table().to_pylist()
+    rows = deltalake.DeltaTable(str(home / SCHEMA / table)).to_pyarrow_table().to_pylist()
     return sorted(rows, key=lambda row: (row["_kafka_topic"], row["_kafka_partition"], row["_kafka_offset"]))

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ingestion import warehouse
-from ingestion.kafka.settings import VARIABLES, StreamSettings
+from ingestion.kafka.settings import SCHEMA, VARIABLES, StreamSettings
 from ingestion.settings import IngestionError, lakehouse_home
 from local_databricks.settings import LocalDatabricksError
 
@@ -63,7 +63,7 @@ def _stream(available_now: bool, register: bool) -> None:
             from ingestion.bronze import LocalBronze
 
             stream.prepare()
-            LocalBronze(Path(lakehouse_home()) / "bronze").register([*settings.topics, DEAD_LETTERS])
+            LocalBronze(Path(lakehouse_home()) / SCHEMA).register([*settings.topics, DEAD_LETTERS])
         result = stream.run(available_now)
     landed = ", ".join(f"{rows:,} {table}" for table, rows in result.rows.items()) or "nothing new"
     _say(f"{landed} in {result.batches} batches, {result.seconds:.1f} s")

@@ -24,6 +24,7 @@ from ingestion.bronze import LocalBronze
 from ingestion.dbt_command import dbt_command
 from ingestion.demo_data import country_rows
 from ingestion.kafka.broker import Broker, Producer, message
+from ingestion.kafka.settings import SCHEMA
 from ingestion.settings import REPOSITORY, IngestionError, in_environment, lakehouse_home
 from local_databricks import lifecycle, packages
 from local_databricks.engine import free_port
@@ -31,7 +32,7 @@ from local_databricks.settings import Settings
 
 BEFORE = 200  # invoices that are there before the clock starts
 START_SECONDS = 180
-_VARIABLES = json.dumps({"loaders": {"invoices": "kafka", "countries": "kafka"}})
+_VARIABLES = json.dumps({"loaders": "kafka"})
 _LOOP = ("--select", "silver_invoices", "fct_invoices", "--vars", _VARIABLES)
 
 
@@ -71,7 +72,7 @@ def _demonstrate(home: Path, broker: Broker, producer: Producer, seconds: int, r
     with _stream(broker):
         print("The stream lands what is there, and dbt builds all that fct_invoices needs", flush=True)
         _wait_for(home, BEFORE)
-        LocalBronze(home / "bronze").register(["invoices", "countries"])
+        LocalBronze(home / SCHEMA).register(["invoices", "countries"])
         dbt_command("--quiet", "seed", "--select", "package:invoices_countries", "--vars", _VARIABLES)
         dbt_command("--quiet", "run", "--select", "+fct_invoices", "--vars", _VARIABLES)
         manifest = dbt_command("--quiet", "parse", "--vars", _VARIABLES)
@@ -161,7 +162,7 @@ def _stream(broker: Broker) -> Iterator[None]:
 
 def _wait_for(home: Path, rows: int) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while not LocalBronze(home / "bronze").exists("invoices") or _bronze(home).to_pyarrow_dataset().count_rows() < rows:
+    while not LocalBronze(home / SCHEMA).exists("invoices") or _bronze(home).to_pyarrow_dataset().count_rows() < rows:
         if time.monotonic() > deadline:
             raise IngestionError(f"the stream landed nothing; see {home / 'kafka' / 'stream.log'}")
         time.sleep(0.5)
@@ -170,4 +171,4 @@ def _wait_for(home: Path, rows: int) -> None:
 def _bronze(home: Path):
     import deltalake
 
-    return deltalake.DeltaTable(str(home / "bronze" / "invoices"))
+    return deltalake.DeltaTable(str(home / SCHEMA / "invoices"))

@@ -9,6 +9,8 @@ from pathlib import Path
 from ingestion import warehouse
 from ingestion.settings import IngestionError, lakehouse_home
 
+#: The schema that the stream fills, and locally the folder: each loader has its own.
+SCHEMA = "bronze_kafka"
 #: Every variable with what it means, as the command line tells it.
 VARIABLES = {
     "KAFKA_BOOTSTRAP_SERVERS": "host:port of brokers, with commas between them",

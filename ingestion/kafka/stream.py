@@ -22,7 +22,7 @@ from pyspark.sql.streaming import StreamingQuery
 from ingestion import warehouse
 from ingestion.kafka import events
 from ingestion.kafka.registry import Registry, decoded
-from ingestion.kafka.settings import StreamSettings
+from ingestion.kafka.settings import SCHEMA, StreamSettings
 from ingestion.settings import IngestionError, PassingError, first_line, lakehouse_home
 
 #: A broker that is gone is noticed in seconds instead of minutes, and its return as well.
@@ -197,6 +197,9 @@ class Stream:
     def prepare(self) -> None:
         """Make the tables, so that they exist before the first event; refuse those that another loader fills."""
         empty = self.spark.sql(_NO_MESSAGES)
+        schema = f"`{warehouse.catalog()}`.`{warehouse.schema(SCHEMA)}`"
+        if not self._local and not self.spark.catalog.databaseExists(schema):
+            self.spark.sql(f"create schema {schema}")
         for table in (*self._tables.values(), DEAD_LETTERS):
             dead = table == DEAD_LETTERS
             frame = events.dead_letters(empty, "") if dead else events.bronze_rows(empty, table, "")
@@ -210,15 +213,15 @@ class Stream:
             held = (reader.load(place) if self._local else reader.table(place)).columns
             if "_kafka_offset" not in held:
                 raise IngestionError(
-                    f"the table {table} of bronze has another loader's columns ({held[-1]} and no _kafka_offset): move it away,"
-                    " or let that loader go on"
+                    f"the table {table} of {SCHEMA} has another loader's columns ({held[-1]} and no _kafka_offset): move it"
+                    " away, or let that loader go on"
                 )
 
     def _folder(self, table: str) -> Path:
-        return lakehouse_home() / "bronze" / table
+        return lakehouse_home() / SCHEMA / table
 
     def _name(self, table: str) -> str:
-        return f"`{warehouse.catalog()}`.`{warehouse.schema('bronze')}`.`{table}`"
+        return f"`{warehouse.catalog()}`.`{warehouse.schema(SCHEMA)}`.`{table}`"
 
     def _sentence(self, error: Exception) -> IngestionError:
         if isinstance(error, IngestionError):

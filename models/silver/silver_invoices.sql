@@ -14,7 +14,7 @@ with
 usable as (
 
     select * from {{ ref("stg_invoices") }}
-    where size(reasons) = 0 and {{ in_unfinished_loads("invoices", "invoice_id") }}
+    where size(reasons) = 0 and {{ in_unfinished_loads("invoices") }}
 
 ),
 

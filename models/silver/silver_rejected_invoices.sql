@@ -14,11 +14,18 @@ unusable as (
     -- rejected row.
     select {{ columns | join(", ") }}
     from {{ ref("stg_invoices") }}
-    where size(reasons) > 0 and {{ in_unfinished_loads("invoices", "invoice_id", and_later=true) }}
+    where size(reasons) > 0 and {{ in_unfinished_loads("invoices", and_later=true) }}
     {%- if is_incremental() %}
     union all
+    -- What was here stays as long as bronze holds it: some loaders put another row in its place.
     select {{ columns_or_null(this, columns) }}
     from {{ this }}
+    where
+        _loader in ('{{ loaders_of("invoices", rows="appended") | join("', '") }}')
+        {%- set replacing = loaders_of("invoices", rows="replaced") %}
+        {%- if replacing %}
+        or _row_id in (select _row_id from {{ ref("stg_invoices") }} where _loader in ('{{ replacing | join("', '") }}'))
+        {%- endif %}
     {%- endif %}
 
 ),

@@ -1,4 +1,4 @@
-{{ config(materialized="incremental", incremental_strategy="insert_overwrite") }}
+{{ config(materialized="incremental", incremental_strategy="insert_overwrite", on_schema_change="append_new_columns") }}
 
 -- Where every landed row went. Nothing is found by subtraction: each row is looked up, by its id among the rejected
 -- rows and by its key among the accepted ones. A row in none of its places, or in two, counts as unaccounted.
@@ -11,8 +11,10 @@ with
 
     select
         '{{ table }}' as table_name,
+        landed._loader as loader,
         landed._load_id as load_id,
         landed._loaded_at as loaded_at,
+        case when landed.is_deleted then cast(landed._loaded_at as decimal(20, 6)) end as deleted_seconds,
         landed.delivery > 1 as is_delivered_again,
         coalesce(kept._row_id = landed._row_id, false) as is_accepted,
         rejected._row_id is not null as is_rejected,
@@ -23,6 +25,7 @@ with
             updated_at,
             is_deleted,
             reasons,
+            _loader,
             _load_id,
             _loaded_at,
             _row_id,
@@ -51,8 +54,10 @@ found as (
 
     select
         table_name,
+        loader,
         load_id,
         loaded_at,
+        deleted_seconds,
         case
             when is_delivered_again then 'superseded'
             when is_accepted and not is_rejected and not is_outdone then 'accepted'
@@ -67,8 +72,10 @@ found as (
 select
     table_name,
     load_id,
-    loaded_at,
+    max(loaded_at) as loaded_at,
     outcome,
-    count(*) as row_count
+    count(*) as row_count,
+    loader,
+    coalesce(sum(deleted_seconds), 0) as deletion_checksum
 from found
-group by all
+group by table_name, loader, load_id, outcome

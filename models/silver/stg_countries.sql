@@ -1,15 +1,29 @@
 -- Bronze countries, typed and checked but not yet deduplicated: see stg_invoices.
-{%- set columns = ["country_code", "country_name", "region", "sub_region", "currency_code", "updated_at"] %}
+{%- set types = bronze_contract("countries")["columns"] %}
+{%- set deletion_needs = ["country_code", "updated_at"] %}
 
 with
 
 landed as (
 
+    {{ landed("countries") }}
+
+),
+
+told as (
+
     select
-        {{ columns | join(",\n        ") }},
+        {%- for column in types %}
+        {{ column if column in deletion_needs else "case when not _is_deleted then " ~ column ~ " end as " ~ column }},
+        {%- endfor %}
+        to_json(struct({{ types | join(", ") }}, _rescued_data)) as landed_row,
         _rescued_data,
-        {{ bronze_metadata(var("loaders")["countries"], key="country_code") }}
-    from {{ source("bronze", "countries") }}
+        _loader,
+        _load_id,
+        _loaded_at,
+        _is_deleted,
+        _row_id
+    from landed
 
 ),
 
@@ -26,16 +40,16 @@ typed as (
         {{ is_missing("updated_at") }} as has_no_time,
         (
             false
-            {%- for column in columns %}
-            or {{ does_not_fit(column, "timestamp" if column == "updated_at" else "string") }}
+            {%- for column, type in types.items() %}
+            or {{ "not _is_deleted and " if column not in deletion_needs }}{{ does_not_fit(column, type) }}
             {%- endfor %}
         ) as has_misfit,
-        to_json(struct({{ columns | join(", ") }}, _rescued_data)) as landed_row,
+        landed_row,
         _loader,
         _load_id,
         _loaded_at,
         _row_id
-    from landed
+    from told
 
 ),
 

@@ -1,23 +1,32 @@
 -- Bronze invoices, typed and checked but not yet deduplicated: silver_invoices keeps the rows without `reasons`,
 -- silver_rejected_invoices those with some, so that the two cannot disagree.
-{%- set types = {
-    "invoice_id": "bigint", "invoice_number": "string", "customer_id": "string", "country": "string",
-    "invoice_date": "date", "due_date": "date", "currency_code": "string", "net_amount": "decimal(18, 2)",
-    "tax_amount": "decimal(18, 2)", "total_amount": "decimal(18, 2)", "status": "string",
-    "created_at": "timestamp", "updated_at": "timestamp",
-} %}
+{%- set types = bronze_contract("invoices")["columns"] %}
 {%- set amounts = ["net_amount", "tax_amount", "total_amount"] %}
-{%- set needed_for_deletion = ["invoice_id", "updated_at"] %}
+{%- set deletion_needs = ["invoice_id", "updated_at"] %}
 
 with
 
 landed as (
 
+    {{ landed("invoices") }}
+
+),
+
+told as (
+
+    -- A deletion tells a key and a time. Some loaders leave in its other columns what they were before, some do not.
     select
-        {{ types | join(",\n        ") }},
+        {%- for column in types %}
+        {{ column if column in deletion_needs else "case when not _is_deleted then " ~ column ~ " end as " ~ column }},
+        {%- endfor %}
+        to_json(struct({{ types | join(", ") }}, _rescued_data)) as landed_row,
         _rescued_data,
-        {{ bronze_metadata(var("loaders")["invoices"], key="invoice_id") }}
-    from {{ source("bronze", "invoices") }}
+        _loader,
+        _load_id,
+        _loaded_at,
+        _is_deleted,
+        _row_id
+    from landed
 
 ),
 
@@ -61,15 +70,15 @@ typed as (
         (
             false
             {%- for column, type in types.items() %}
-            or {{ "not _is_deleted and " if column not in needed_for_deletion }}{{ does_not_fit(column, type) }}
+            or {{ "not _is_deleted and " if column not in deletion_needs }}{{ does_not_fit(column, type) }}
             {%- endfor %}
         ) as has_misfit,
-        to_json(struct({{ types | join(", ") }}, _rescued_data)) as landed_row,
+        landed_row,
         _loader,
         _load_id,
         _loaded_at,
         _row_id
-    from landed
+    from told
 
 ),
 

@@ -4,31 +4,49 @@ with
 
 kept as (
 
-    select _row_id from {{ ref("silver_invoices") }}
+    select
+        _row_id,
+        currency_code,
+        total_amount,
+        -- bronze must hold them: their loader replaces no rows
+        _loader in ('{{ loaders_of("invoices", rows="appended") | join("', '") }}') as is_in_bronze
+    from {{ ref("silver_invoices") }}
     where not is_deleted
 
 ),
 
 landed as (
 
+    {{ landed("invoices", columns=["currency_code", "total_amount"]) }}
+
+),
+
+held as (
+
+    -- a delivery that landed twice counts once
     select
-        upper(trim(currency_code)) as currency_code,
-        total_amount,
-        {{ bronze_metadata(var("loaders")["invoices"], key="invoice_id") }}
-    from {{ source("bronze", "invoices") }}
+        landed._row_id,
+        upper(trim(max(landed.currency_code))) as currency_code,
+        cast(max(landed.total_amount) as decimal(18, 2)) as total_amount
+    from landed
+    left semi join kept on landed._row_id = kept._row_id
+    group by landed._row_id
 
 ),
 
 bronze as (
 
-    -- a delivery that landed twice counts once
     select
-        landed._row_id,
-        max(landed.currency_code) as currency_code,
-        max(landed.total_amount) as total_amount
-    from landed
-    left semi join kept on landed._row_id = kept._row_id
-    group by landed._row_id
+        currency_code,
+        total_amount
+    from held
+    union all
+    select
+        kept.currency_code,
+        kept.total_amount
+    from kept
+    left anti join held on kept._row_id = held._row_id
+    where not kept.is_in_bronze
 
 ),
 

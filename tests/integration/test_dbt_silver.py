@@ -176,7 +176,10 @@ def lakehouse(fast_endpoint, tmp_path_factory):
 SILVER = "select * from {p}silver.invoices order by invoice_id"
 REJECTED = "select * from {p}silver.rejected_invoices order by _row_id"
 FACTS = "select * from {p}gold.fct_invoices order by invoice_id"
-ACCOUNTING = "select * from {p}silver.row_accounting order by table_name, load_id, outcome"
+ACCOUNTING = (
+    "select table_name, load_id, loaded_at, outcome, row_count from {p}silver.row_accounting"
+    " order by table_name, load_id, outcome"
+)
 SELECT = ("--select", "+silver_row_accounting", "--exclude", "resource_type:seed", *WATCHED)
 
 

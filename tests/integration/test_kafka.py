@@ -20,7 +20,7 @@ import pytest
 from ingestion.kafka import events
 from ingestion.kafka.__main__ import main
 from ingestion.kafka.broker import message
-from ingestion.kafka.settings import StreamSettings
+from ingestion.kafka.settings import SCHEMA, StreamSettings
 from ingestion.kafka.stream import DEAD_LETTERS, Stream
 from ingestion.load import load
 from ingestion.settings import IngestionError
@@ -208,7 +208,8 @@ def test_a_bad_setting_is_one_sentence(variables, sentence, home, monkeypatch, c
 def test_a_table_of_another_loader_is_left_alone(spark, broker, source, home):
     source.add(1)
     load(register=False)
-    with pytest.raises(IngestionError, match="the table invoices of bronze has another loader's columns"):
+    (home / "bronze").rename(home / SCHEMA)
+    with pytest.raises(IngestionError, match="the table invoices of bronze_kafka has another loader's columns"):
         run(spark, stream_settings(broker, home))
 
 
@@ -288,26 +289,30 @@ class Silver:
 
     def __init__(self, endpoint: dict[str, str], loader: str, folder: Path):
         self.loader, self._endpoint, self._environment = loader, endpoint, environment_of(endpoint, folder)
+        self.bronze = "bronze" if loader == "dlt" else f"bronze_{loader}"
 
     def query(self, statement: str) -> list[tuple]:
         with closing(connect(self._endpoint)) as connection, connection.cursor() as cursor:
-            cursor.execute(statement.replace("{s}", f"of_{self.loader}_silver").replace("{b}", f"of_{self.loader}_bronze"))
+            schemas = {"{s}": f"of_{self.loader}_silver", "{b}": f"of_{self.loader}_{self.bronze}"}
+            for name, schema in schemas.items():
+                statement = statement.replace(name, schema)
+            cursor.execute(statement)
             rows = cursor.fetchall() if cursor.description else []
             return [tuple(v.tolist() if hasattr(v, "tolist") else v for v in row) for row in rows]  # arrays come as numpy's
 
     def register(self, home: Path) -> None:
         self.query("create schema if not exists {b}")
         for table in ("invoices", "countries"):
-            self.query(f"create table {{b}}.{table} using delta location '{(home / 'bronze' / table).as_uri()}'")
+            self.query(f"create table {{b}}.{table} using delta location '{(home / self.bronze / table).as_uri()}'")
 
     def build(self, *selected: str) -> None:
-        names = {"schema_prefix": f"of_{self.loader}_", "loaders": dict.fromkeys(("invoices", "countries"), self.loader)}
+        names = {"schema_prefix": f"of_{self.loader}_", "loaders": self.loader}
         dbt("build", "--select", *selected, "--exclude", "test_type:unit", "tag:elementary-tests", "silver_country_matches",
             "--resource-type", "model", "--resource-type", "seed", "--vars", json.dumps(names),
             env=self._environment)  # fmt: skip
 
     def drop(self) -> None:
-        for layer in ("bronze", "silver", "test_failures"):
+        for layer in (self.bronze, "silver", "test_failures"):
             self.query(f"drop schema if exists of_{self.loader}_{layer} cascade")
 
 
