@@ -1,6 +1,7 @@
 -- Who may read what, by schema. Run by the catalog's owner, at the first deployment and after each change; README.md beside
 -- this file says what each group is. Parameter: catalog. SELECT on gold's tables and on silver.country_review is dbt's to grant,
 -- at every run (DATABRICKS_READERS, DATABRICKS_STEWARDS): dbt takes back what it finds granted on a table otherwise.
+-- Another loader than dlt lands in a schema of its own, such as bronze_airbyte: for each in use, the three lines on bronze again.
 
 USE CATALOG IDENTIFIER(:catalog);
 

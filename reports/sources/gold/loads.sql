@@ -10,7 +10,7 @@ loads as (
         sum(row_count) as row_count,
         coalesce(sum(row_count) filter (where outcome = 'rejected'), 0) as rejected_count
     from ${silver}.row_accounting
-    group by table_name, load_id
+    group by table_name, loader, load_id
 
 ),
 
