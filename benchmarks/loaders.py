@@ -78,7 +78,8 @@ def produced(broker: Broker, server: Server) -> None:
         with connection.cursor("invoices") as cursor:
             cursor.itersize = CHUNK
             cursor.execute(
-                "select coalesce(invoice_id::text, ''), json_build_object('op', 'c', 'row', row_to_json(i))::text from invoices i"
+                "select coalesce(invoice_id::text, ''), json_build_object('op', 'c', 'row', row_to_json(i))::text"
+                " from invoices i"
             )
             while rows := cursor.fetchmany(CHUNK):
                 producer.send("invoices", [(key.encode(), value.encode()) for key, value in rows])
