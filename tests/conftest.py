@@ -35,13 +35,15 @@ def pytest_configure() -> None:
 
 
 #: Files of minutes by their share of the suite: those of one share have a lakehouse in common. All others share the session's
-#: endpoints and are the share REST. One worker has REST, one the lakehouse of make run, one Elementary and then the scheduler.
+#: endpoints and are the share REST, the longest; of it, what takes minutes and can do with an endpoint of its own is apart.
 SHARES = {
     **dict.fromkeys(
         ("test_power_bi_measures.py", "test_reports.py", "test_run.py", "test_serve.py", "test_sql_clients.py"), "run"
     ),
     "test_observability.py": "elementary",
     "test_kafka.py": "kafka",
+    "test_loaders.py": "loaders",
+    "test_mutations.py": "mutations",
     "test_airflow_scheduler.py": "scheduler",
 }
 REST = "rest"

@@ -624,7 +624,7 @@ def silver(fast_endpoint, tmp_path_factory) -> Iterator[Silver]:
         made = Silver(connection, environment, project, tmp_path_factory.mktemp("bronze"))
         made.dbt("seed", "--select", "iso_countries", "iso_currencies", loaders="dlt", schemas={})
         yield made
-        for name in ("silver", "test_failures", *(f"bronze_{name}" for name in (*LAYOUTS, "taking_over"))):
+        for name in ("silver", "test_failures", *(f"bronze_{name}" for name in (*LAYOUTS, "taken_over", "taking_over"))):
             made.query(f"drop schema if exists {PREFIX}{name} cascade")
 
 
@@ -646,7 +646,7 @@ def test_the_history_has_what_the_test_is_about(changes, wanted, unseen):
     assert any(b[n].row is None and a[n].row is not None for n in b), "one comes back"
 
 
-@pytest.mark.parametrize("name", [name for name in LAYOUTS if name != "dlt"])
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_silver_is_the_same_whichever_loader_lands_the_history(silver, changes, wanted, unseen, name):
     """With a build after each sync where rows are replaced, so that no version goes by unseen, and else after the second."""
     layout, landed = LAYOUTS[name], 0
@@ -673,12 +673,12 @@ def test_one_loader_takes_over_from_another(silver):
     dlt_, airbyte = LAYOUTS["dlt"], replace(LAYOUTS["airbyte_deduped"], rows=airbyte_rows_of_a_copy)
     unknown = unseen & {change.key for change in changes if change.delivered <= 2}
     silver.clear()
-    landed = {"dlt": write(silver.folder / "dlt", dlt_, changes, 1)}
-    schemas = {"dlt": silver.register("dlt", dlt_)}
+    landed = {"dlt": write(silver.folder / "taken_over", dlt_, changes, 1)}
+    schemas = {"dlt": silver.register("taken_over", dlt_)}
     silver.build("dlt", schemas)
     silver.check(wanted[1], unseen)
     for sync in SYNCS[1:]:
-        landed["dlt"] += write(silver.folder / "dlt", dlt_, changes, sync)
+        landed["dlt"] += write(silver.folder / "taken_over", dlt_, changes, sync)
         landed["airbyte"] = write(silver.folder / "taking_over", airbyte, changes, sync)
         schemas["airbyte"] = silver.register("taking_over", airbyte)
         silver.build(["dlt", "airbyte"], schemas)
