@@ -179,12 +179,12 @@ def _artifact(jar: Path) -> str:
 
 
 def jvm_command(
-    java: Path, memory_mb: int, home: Path, log4j: str, conf: dict[str, str], jars: Iterable[Path], main: str
+    java: Path, memory_mb: int, home: Path, log4j: str, conf: dict[str, str], jars: Iterable[Path], main: str, *flags: str
 ) -> list[str]:
     """The command of a JVM with Spark and Delta on loopback, in UTC, its catalog in memory.
 
     memory_mb: its heap. home: where its temporary files are (`tmp`, emptied here) and its settings of logging, log4j. conf:
-    further settings of Spark. jars: those besides Spark's own. main: the class that is run.
+    further settings of Spark. jars: those besides Spark's own. main: the class that is run. flags: further ones of the JVM.
     """
     temporary = home / "tmp"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -204,8 +204,7 @@ def jvm_command(
         "spark.databricks.delta.snapshotPartitions": "1",
     } | conf
     return [
-        str(java), f"-Xmx{memory_mb}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-        "-XX:ReservedCodeCacheSize=256m",
+        str(java), f"-Xmx{memory_mb}m", "-XX:+UseSerialGC", "-XX:ReservedCodeCacheSize=256m", *flags,
         "-XX:+ExitOnOutOfMemoryError",  # with exit code 3; a JVM that limps on would answer nobody
         *_MODULES,
         f"-Djava.io.tmpdir={temporary}",
@@ -246,7 +245,8 @@ class Spark(Engine):
             "spark.connect.execute.manager.detachedTimeout": "60s",
         }
         main = "org.apache.spark.sql.connect.service.SparkConnectServer"
-        return jvm_command(java, s.memory_mb, s.state, _LOG4J, conf, jars, main)
+        # statements are short and ever new: what the second compiler makes of them comes too late
+        return jvm_command(java, s.memory_mb, s.state, _LOG4J, conf, jars, main, "-XX:TieredStopAtLevel=1")
 
     def settings_for(self, volume: int) -> dict[str, str]:
         """Whether statements are compiled."""
