@@ -46,8 +46,8 @@ from dlt.sources.sql_database import sql_table
 
 from ingestion import source as sources
 from ingestion import warehouse
-from ingestion.pipeline import Bronze, in_one_sentence, open_pipeline, run_lock, set_defaults
-from ingestion.settings import IngestionError, lakehouse_home
+from ingestion.pipeline import Bronze, in_one_sentence, open_pipeline, set_defaults
+from ingestion.settings import IngestionError, lakehouse_home, run_lock
 from ingestion.values import DELETED, RESCUED, arrow_type, conform, contained, exact, key_codes, row_hashes
 
 Columns = dict[str, TColumnSchema]

@@ -1,11 +1,9 @@
-"""What every pipeline of dlt here has in common: its settings, where it lands, one run at a time, and one-sentence errors."""
+"""What every pipeline of dlt here has in common: its settings, where it lands, and one-sentence errors."""
 
 import contextlib
-import fcntl
 import os
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import dlt
@@ -34,25 +32,6 @@ def set_defaults(home: Path) -> None:
     os.environ.setdefault("DLT_DATA_DIR", str(home / "dlt"))
     for name, value in DLT_SETTINGS.items():
         os.environ.setdefault(name, value)
-
-
-@contextlib.contextmanager
-def run_lock(path: Path, what: str = "load") -> Iterator[None]:
-    """Hold the lock file at `path`; the system frees it when the process dies.
-
-    Raises: IngestionError saying who holds it; `what` is running there, in the sentence's words.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise PassingError(f"another {what} is running: {file.read().strip() or 'it is just starting'}") from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()}, started at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n")
-        file.flush()
-        yield
 
 
 def open_pipeline(name: str, layer: str, target: str, home: Path) -> tuple[dlt.Pipeline, Bronze]:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ingestion import summary, warehouse
 from ingestion.dbt_command import DbtFailed, counts, dbt_command
-from ingestion.settings import REPOSITORY, IngestionError, lakehouse_home, write_whole
+from ingestion.settings import REPOSITORY, IngestionError, lakehouse_home, run_lock, write_whole
 from local_databricks import lifecycle, packages
 from local_databricks.settings import LocalDatabricksError, Settings
 
@@ -84,8 +84,6 @@ def run(full_refresh: bool = False, brief: bool = False) -> None:
     IngestionError or LocalDatabricksError, one sentence each, where a stage cannot be done, and IngestionError where a model
     or test of dbt failed.
     """
-    from ingestion.load import run_lock
-
     stages, began = Stages(), datetime.now(UTC)
     with run_lock(lakehouse_home() / "run.lock", "run"):
         try:

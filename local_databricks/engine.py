@@ -78,6 +78,8 @@ class Engine(ABC):
     title: str
     catalog: str
     is_shared: bool
+    #: Whether `settings_for` tells anything, so that it is worth knowing how large tables are.
+    heeds_size: ClassVar[bool] = False
     #: What this engine's statements need of the endpoint beyond `statements.HANDLERS`, in whose form.
     handlers: ClassVar[dict] = {}
 

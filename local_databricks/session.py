@@ -84,7 +84,8 @@ class Session:
         instead: makes the statement that is run of the adapted one.
         """
         sql = self.adapt(words, told)
-        self._prepare(words)
+        if self.engine.heeds_size:
+            self._prepare(words)
         return run(self.client(), instead(sql) if instead else sql)
 
     def _prepare(self, words: Words) -> None:
@@ -129,7 +130,7 @@ class Session:
         known = self.known.relations
         if relation.view:
             self.tell(Words(relation.view.query).parts(), relation.view.schema)
-        else:
+        elif self.engine.heeds_size:
             # for the whole session: a temporary view that is named later reads it too
             self._volume = max(self._volume, newest_size(relation.location))
         if known.get(relation.key) == relation:

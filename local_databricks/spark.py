@@ -218,7 +218,7 @@ def jvm_command(
 class Spark(Engine):
     """Apache Spark's Connect server with Delta Lake, as a JVM."""
 
-    title, catalog, is_shared = "Spark", SPARK_CATALOG, True
+    title, catalog, is_shared, heeds_size = "Spark", SPARK_CATALOG, True, True
 
     def command(self, port: int, say: Callable[[str], None]) -> list[str]:
         s = self.settings

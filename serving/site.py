@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 
 from ingestion import warehouse
 from ingestion.dbt_command import target_folder
-from ingestion.settings import REPOSITORY, IngestionError, first_line, lakehouse_home, write_whole
+from ingestion.settings import REPOSITORY, IngestionError, first_line, lakehouse_home, run_lock, write_whole
 from local_databricks.settings import write_private
 from serving import node
 from serving.server import compress, pack, site_folder
@@ -321,8 +321,6 @@ def _workshop() -> Path:
 
 @contextlib.contextmanager
 def _alone():
-    from ingestion.load import run_lock  # takes seconds to import dlt
-
     with run_lock(_workshop() / "lock", "build of the reports"):
         yield
 

@@ -1,7 +1,10 @@
 """Fixtures of the ingestion tests: one PostgreSQL for the session, one schema and one home a test."""
 
+import contextlib
 import os
+import pkgutil
 import secrets
+import signal
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -72,6 +75,25 @@ class Impatient(threading.BoundedSemaphore):
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         return super().acquire(blocking, timeout and 0.02)
+
+
+@contextlib.contextmanager
+def killed_at(place: str, after: bool, calls: int) -> Iterator[None]:
+    """Within the block, this process is killed at the n-th call of the function at `place`, before or after its work."""
+    module, _, name = place.rpartition(".")
+    owner = pkgutil.resolve_name(module)
+    original, seen = getattr(owner, name), []
+
+    def replacement(*args, **kwargs):
+        seen.append(1)
+        if len(seen) < calls:
+            return original(*args, **kwargs)
+        if after:
+            original(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with mock.patch.object(owner, name, replacement), mock.patch("dlt.load.load.BoundedSemaphore", Impatient):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

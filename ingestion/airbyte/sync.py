@@ -17,8 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingestion.airbyte.environment import environment
-from ingestion.load import run_lock
-from ingestion.settings import IngestionError, first_line, lakehouse_home
+from ingestion.settings import IngestionError, first_line, lakehouse_home, run_lock
 from ingestion.source import CONTRACTS
 
 SCHEMA = "bronze_airbyte"

@@ -35,8 +35,8 @@ from ingestion.files.documents import read_json, read_parquet
 from ingestion.files.rows import PLACE, Columns, landed
 from ingestion.files.settings import FilesSettings, file_format, is_ignored
 from ingestion.files.staging import Copy, File, Unavailable, Unreadable, as_utf8, fetch, listed, unpack
-from ingestion.pipeline import Bronze, in_one_sentence, open_pipeline, run_lock, set_defaults
-from ingestion.settings import first_line, in_environment, lakehouse_home
+from ingestion.pipeline import Bronze, in_one_sentence, open_pipeline, set_defaults
+from ingestion.settings import first_line, in_environment, lakehouse_home, run_lock
 from ingestion.values import DELETED, RESCUED, arrow_type
 
 PIPELINE = "files"

@@ -32,7 +32,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ingestion.settings import IngestionError
+from ingestion.settings import IngestionError, number_setting
 from ingestion.source import CONTRACTS, TableContract, unknown_names
 
 #: Kinds of URL that dlt's filesystem source lists with the time of each file's last change. `memory` is fsspec's, for tests.
@@ -97,8 +97,10 @@ class FilesSettings:
             delimiter=_delimiter(),
             encoding=_encoding(),
             decimal=_decimal(),
-            settle_seconds=float(_number("FILES_SETTLE_SECONDS", "60", r"\d{1,6}(\.\d+)?", "a number of seconds")),
-            rejected_bytes=int(_number("FILES_REJECTED_BYTES", "16777216", r"\d{1,9}", "a number of bytes below a billion")),
+            settle_seconds=float(number_setting("FILES_SETTLE_SECONDS", "60", r"\d{1,6}(\.\d+)?", "a number of seconds")),
+            rejected_bytes=int(
+                number_setting("FILES_REJECTED_BYTES", "16777216", r"\d{1,9}", "a number of bytes below a billion")
+            ),
         )
 
     def reading(self, table: str) -> str:
@@ -183,11 +185,4 @@ def _decimal() -> str:
     text = os.environ.get("FILES_DECIMAL", "").strip() or "."
     if text not in (".", ","):
         raise IngestionError(f'FILES_DECIMAL must be "." or ",", not {text!r}')
-    return text
-
-
-def _number(name: str, default: str, pattern: str, wish: str) -> str:
-    text = (os.environ.get(name) or default).strip()
-    if not re.fullmatch(pattern, text):
-        raise IngestionError(f"{name} must be {wish}, not {text!r}")
     return text

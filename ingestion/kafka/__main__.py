@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ingestion import warehouse
 from ingestion.kafka.settings import SCHEMA, VARIABLES, StreamSettings
-from ingestion.settings import IngestionError, lakehouse_home
+from ingestion.settings import IngestionError, lakehouse_home, run_lock
 from local_databricks.settings import LocalDatabricksError
 
 
@@ -49,8 +49,6 @@ def _stream(available_now: bool, register: bool) -> None:
     home = lakehouse_home() / "kafka"
     with contextlib.ExitStack() as held:
         if warehouse.target() == "local":
-            from ingestion.load import run_lock
-
             # two streams over one checkpoint would stop each other in the middle of a batch
             held.enter_context(run_lock(home / "stream.lock", "stream"))
         from ingestion.kafka.session import session

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingestion import warehouse
-from ingestion.settings import IngestionError, lakehouse_home
+from ingestion.settings import IngestionError, lakehouse_home, number_setting
 
 #: The schema that the stream fills, and locally the folder: each loader has its own.
 SCHEMA = "bronze_kafka"
@@ -82,8 +82,10 @@ class StreamSettings:
             registry_url=registry_url,
             registry_user_info=os.environ.get("KAFKA_SCHEMA_REGISTRY_USER_INFO") or None,
             starting_offsets=_one_of("KAFKA_STARTING_OFFSETS", "earliest", "latest"),
-            max_offsets=int(_number("KAFKA_MAX_OFFSETS_PER_TRIGGER", "100000", r"[1-9]\d{0,8}", "a whole number from 1 on")),
-            trigger_seconds=float(_number("KAFKA_TRIGGER_SECONDS", "10", r"\d{1,5}(\.\d+)?", "a number of seconds")),
+            max_offsets=int(
+                number_setting("KAFKA_MAX_OFFSETS_PER_TRIGGER", "100000", r"[1-9]\d{0,8}", "a whole number from 1 on")
+            ),
+            trigger_seconds=float(number_setting("KAFKA_TRIGGER_SECONDS", "10", r"\d{1,5}(\.\d+)?", "a number of seconds")),
             options=_options(),
             checkpoint=checkpoint or str(Path(lakehouse_home()) / "kafka" / "checkpoint"),
         )
@@ -93,13 +95,6 @@ def _one_of(name: str, *values: str) -> str:
     value = (os.environ.get(name) or values[0]).strip().lower()
     if value not in values:
         raise IngestionError(f"{name} must be {' or '.join(values)}, not {value!r}")
-    return value
-
-
-def _number(name: str, default: str, pattern: str, wish: str) -> str:
-    value = (os.environ.get(name) or default).strip()
-    if not re.fullmatch(pattern, value):
-        raise IngestionError(f"{name} must be {wish}, not {value!r}")
     return value
 
 

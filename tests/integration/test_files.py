@@ -4,7 +4,6 @@ import gzip
 import json
 import multiprocessing
 import os
-import pkgutil
 import random
 import secrets
 import shutil
@@ -31,7 +30,7 @@ from ingestion.files.__main__ import main
 from ingestion.files.load import FilesResult, load_files
 from ingestion.settings import IngestionError
 from tests.conftest import ROOT, connect
-from tests.fixtures_ingestion import Impatient
+from tests.fixtures_ingestion import Impatient, killed_at
 
 HEADER = "invoice_id,country,invoice_date,currency_code,total_amount,updated_at"
 COUNTRIES = "country_code,country_name,updated_at\nDE,Germany,2026-03-01T12:00:00Z\n"
@@ -254,19 +253,7 @@ def settings() -> dict[str, str]:
 def run_and_die(environment: dict[str, str], place: str, after: bool, calls: int) -> None:
     """Load in this process, and kill it at the n-th call of the function at `place`, before or after its work."""
     os.environ.update(environment)
-    module, _, name = place.rpartition(".")
-    owner = pkgutil.resolve_name(module)
-    original, seen = getattr(owner, name), []
-
-    def replacement(*args, **kwargs):
-        seen.append(1)
-        if len(seen) < calls:
-            return original(*args, **kwargs)
-        if after:
-            original(*args, **kwargs)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    with mock.patch.object(owner, name, replacement), mock.patch("dlt.load.load.BoundedSemaphore", Impatient):
+    with killed_at(place, after, calls):
         bring()
 
 

@@ -9,8 +9,8 @@ from decimal import Decimal
 import deltalake
 import pytest
 
-from ingestion.load import load, main, run_lock
-from ingestion.settings import IngestionError
+from ingestion.load import load, main
+from ingestion.settings import IngestionError, run_lock
 from tests.fixtures_ingestion import NOW, bronze_rows, later, version
 
 PREFIX = "SOURCES__SQL_DATABASE__"

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import pkgutil
 import shutil
 import signal
 from collections import Counter
@@ -14,7 +13,7 @@ import pytest
 
 from ingestion.load import load
 from ingestion.settings import IngestionError
-from tests.fixtures_ingestion import Impatient, SourceSchema, bronze_rows, later
+from tests.fixtures_ingestion import SourceSchema, bronze_rows, killed_at, later
 
 # A fork server has the slow imports done once, and no threads of this process in its children.
 processes = multiprocessing.get_context("forkserver")
@@ -28,19 +27,7 @@ def die(*_, **__):
 def run_and_die(environment: dict[str, str], place: str, after: bool, calls: int) -> None:
     """Load in this process, and kill it at the n-th call of the function at `place`, before or after its work."""
     os.environ.update(environment)
-    module, _, name = place.rpartition(".")
-    owner = pkgutil.resolve_name(module)
-    original, seen = getattr(owner, name), []
-
-    def replacement(*args, **kwargs):
-        seen.append(1)
-        if len(seen) < calls:
-            return original(*args, **kwargs)
-        if after:
-            original(*args, **kwargs)
-        die()
-
-    with mock.patch.object(owner, name, replacement), mock.patch("dlt.load.load.BoundedSemaphore", Impatient):
+    with killed_at(place, after, calls):
         load(register=False)
 
 
