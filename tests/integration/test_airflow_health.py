@@ -114,11 +114,11 @@ with DAG("lost", default_args=DEFAULTS, **ARGUMENTS):
 
     loses_its_worker()
 
-with DAG("slow", default_args=DEFAULTS, dagrun_timeout=timedelta(seconds=20), deadline=deadline_alert(0.05), **ARGUMENTS):
+with DAG("slow", default_args=DEFAULTS, dagrun_timeout=timedelta(seconds=45), deadline=deadline_alert(0.05), **ARGUMENTS):
 
     @task
     def sleeps():
-        time.sleep(60)
+        time.sleep(300)
 
     sleeps()
 '''

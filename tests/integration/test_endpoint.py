@@ -317,8 +317,8 @@ def test_kill_9_of_either_process_loses_no_table_and_down_leaves_no_orphan(tmp_p
 
             thread = threading.Thread(target=slow)
             thread.start()
-            time.sleep(2)
             endpoint_process, spark = processes(environment)
+            assert until(lambda: cpu_seconds(spark, 2) > 1), "the statement does not run"
             os.kill(spark.pid, signal.SIGKILL)
             thread.join(60)
             assert not thread.is_alive(), "the client hangs when Spark dies"
