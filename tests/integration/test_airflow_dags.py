@@ -22,14 +22,16 @@ def manifest(parsed) -> dict:  # noqa: F811
 @pytest.fixture(scope="module")
 def facts_of(manifest, tmp_path_factory):
     """A function that gives what Airflow makes of the DAG files under a value of the variable `invoices_countries`, with the
-    manifest of a project that reads what these loaders landed."""
+    manifest of a project that reads what these loaders landed, of each table or by table."""
     folder = tmp_path_factory.mktemp("airflow")
 
-    def facts(settings: object = None, loaders: tuple[str, ...] = ("dlt",), **variables: str) -> dict:
+    def facts(
+        settings: object = None, loaders: tuple[str, ...] | dict[str, tuple[str, ...]] = ("dlt",), **variables: str
+    ) -> dict:
         sources = {
             f"{name}.{loader}": source | {"loader": loader}
             for name, source in manifest["sources"].items()
-            for loader in loaders
+            for loader in (loaders.get(source["name"], ()) if isinstance(loaders, dict) else loaders)
         }
         (folder / "manifest.json").write_text(json.dumps(manifest if loaders == ("dlt",) else manifest | {"sources": sources}))
         environment = {
@@ -183,17 +185,18 @@ def test_two_loaders_at_once_are_a_task_each_and_dbt_must_have_been_told(facts_o
         "target": "databricks", "loader": {"invoices": ["dlt", "airbyte"], "countries": "dlt"},
         "loader_options": {"airbyte": {"connection_id": "c"}},
     }  # fmt: skip
-    found = facts_of(settings, loaders=("dlt", "airbyte"))
+    found = facts_of(settings, loaders={"invoices": ("dlt", "airbyte"), "countries": ("dlt",)})
     assert not found["errors"], found["errors"]
     tasks = found["dags"]["ingest"]["tasks"]
     assert list(tasks) == ["load_bronze_with_dlt", "load_bronze_with_airbyte"]
     assert all(task["outlets"] == ["invoices-countries://bronze/"] and not task["upstream"] for task in tasks.values())
-    (error,) = facts_of(settings)["errors"].values()
     named = json.dumps(settings["loader"])
-    assert (
-        f"reads what dlt landed, and invoices_countries.loader is {named}: parse with --vars '{{\"loaders\": {named}}}'."
-        in error
-    )
+    for loaders, read in ((("dlt",), "invoices that dlt"), (("dlt", "airbyte"), "countries that airbyte, dlt")):
+        (error,) = facts_of(settings, loaders=loaders)["errors"].values()
+        assert (
+            f"reads {read} landed, and invoices_countries.loader is {named}:"
+            f" parse with --vars '{{\"loaders\": {named}}}'." in error
+        )
 
 
 def test_the_revenue_site_is_built_where_a_key_says_where_to(facts_of):

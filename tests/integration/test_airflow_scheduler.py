@@ -74,6 +74,14 @@ def test_assets_carry_the_chain_and_every_task_ran_once(airflow):
         (run,) = airflow.runs(dag)
         for task_id, task in airflow.tasks(dag, run).items():
             assert (task["state"], task["try_number"]) == ("success", 1), f"{dag}.{task_id}"
+    (run,) = airflow.runs("transform")
+    for each in airflow.returned("transform", run, "dbt.silver_country_review", "dbt_results"):  # what notices are made of
+        if each["name"] == "silver_country_review":
+            assert (each["resource_type"], each["status"], each["failures"]) == ("model", "success", None)
+        elif each["name"] == "every_typed_country_is_understood":
+            assert each["status"] == "warn" and each["failures"] > 0 and each["owner"]["name"] == "Data platform"
+        else:
+            assert (each["resource_type"], each["status"], each["failures"]) == ("test", "pass", 0)
     assert query(airflow.environment, "select count(*) from gold.fct_invoices")[0][0] > INVOICES / 2
     assert (airflow.home / "docs" / "index.html").stat().st_size > 100_000
 

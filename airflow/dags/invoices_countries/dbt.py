@@ -24,6 +24,7 @@ from cosmos.operators.local import DbtDocsLocalOperator, DbtRunOperationLocalOpe
 from invoices_countries.settings import (
     DBT_RESULTS,
     REPOSITORY,
+    TABLES,
     VARIABLE,
     Settings,
     SettingsError,
@@ -33,6 +34,8 @@ from invoices_countries.settings import (
 PACKAGE = "invoices_countries"
 #: The tests of the selector `watch`, which no model's task runs.
 WATCHED = ("tag:elementary-tests", "tag:watch")
+#: Statuses of a node that nobody has to be told of.
+WELL = ("success", "pass")
 #: Airflow's pool that bounds how many dbt tasks are in the warehouse at a time, whatever DAG they belong to.
 POOL = "dbt"
 
@@ -79,6 +82,7 @@ def dbt_arguments(settings: Settings) -> dict[str, Any]:
         "append_env": True,
         "interceptors": [_connect(settings.target)],
         "callback": push_results,
+        "dbt_runner_callbacks": [_note],
         "pool": POOL,
         # as it was parsed (`check_loaders`); what dbt_project.yml says need not be said
         **({} if settings.loader == "dlt" else {"vars": {"loaders": settings.loader}}),
@@ -143,12 +147,17 @@ def dbt_tasks(settings: Settings) -> TaskGroup:
 
 def check_loaders(manifest: dict, settings: Settings) -> None:
     """Raise SettingsError where the manifest reads the tables of other loaders than those that run."""
-    read = {source["loader"] for source in manifest["sources"].values() if source["package_name"] == PACKAGE}
-    if read != set(settings.loaders):
-        raise SettingsError(
-            f"The dbt manifest reads what {', '.join(sorted(read))} landed, and {VARIABLE}.loader is"
-            f" {json.dumps(settings.loader)}: parse with --vars '{json.dumps({'loaders': settings.loader})}'."
-        )
+    for table in TABLES:
+        read = {
+            source["loader"]
+            for source in manifest["sources"].values()
+            if source["package_name"] == PACKAGE and source["name"] == table
+        }
+        if read != set(settings.loaders_of(table)):
+            raise SettingsError(
+                f"The dbt manifest reads {table} that {', '.join(sorted(read))} landed, and {VARIABLE}.loader is"
+                f" {json.dumps(settings.loader)}: parse with --vars '{json.dumps({'loaders': settings.loader})}'."
+            )
 
 
 def left_over_tests(manifest: dict) -> dict[str, set[str]]:
@@ -256,12 +265,15 @@ def _connect(target: str):
     from airflow.sdk.configuration import conf
 
     def connect(context: Any, operator: Any) -> None:
+        _finished.clear()  # of a task before, where all are in one process (`make dag-run`)
         # not operator_args' env, which Airflow would render, store and show
         operator.env = {
             **warehouse_environment(target),
             "DBT_TARGET_PATH": "target",  # in the folder of its own that Cosmos gives to each task
             "DBT_LOG_PATH": "logs",
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+            # The manifest and the results as files, which nobody reads here, are a fifth of what a task computes.
+            "DBT_WRITE_JSON": str(operator.base_cmd[0] not in ("build", "run", "seed", "snapshot", "test")).lower(),
             # by which Elementary knows the run, and links to it
             "AIRFLOW_URL": conf.get("api", "base_url", fallback="").rstrip("/"),
             "JOB_ID": context["dag"].dag_id,
@@ -271,35 +283,46 @@ def _connect(target: str):
     return connect
 
 
+#: What dbt has said of the nodes that this process's task has finished.
+_finished: list[Any] = []
+
+
+def _note(event: Any) -> None:
+    """dbt's callback: keep what is said of a finished node (https://docs.getdbt.com/reference/events-logging)."""
+    if event.info.name == "NodeFinished":
+        _finished.append(event.data)
+
+
 def push_results(folder: str, context: Any) -> None:
-    """Push what dbt did in this task as the XCom `dbt_results`, for notices and the run's table.
+    """Push what dbt did in this task as the XCom `dbt_results`, for notices.
 
     folder: the dbt project's copy in which dbt ran. The value is a list of objects with name, resource_type, status, message,
-    failures, rows_affected, stored_in (the table of a test's failing rows), owner (name and email) and seconds.
+    failures, rows_affected, stored_in (the table of a test's failing rows), seconds, and owner (name and email) of what is not
+    well.
     """
-    target = Path(folder) / "target"
-    try:
-        results = json.loads((target / "run_results.json").read_text())["results"]
-        manifest = json.loads((target / "manifest.json").read_text())
-    except FileNotFoundError:  # dbt stopped before it ran anything, or was asked for freshness only
-        return
-    found = []
-    for result in results:
-        node = _node_of(manifest, result["unique_id"])
-        kind = result["unique_id"].split(".", 1)[0]
-        stores = kind == "test" and (node.get("config") or {}).get("store_failures")
-        affected = (result.get("adapter_response") or {}).get("rows_affected")
-        found.append(
-            {
-                "name": node.get("name") or result["unique_id"].split(".")[2],
-                "resource_type": kind,
-                "status": result["status"],
-                "message": result.get("message"),
-                "failures": result.get("failures"),
-                "rows_affected": affected if isinstance(affected, int) and affected >= 0 else None,
-                "stored_in": node.get("relation_name", "").replace("`", "") if stores else None,
-                "owner": _owner(manifest, node),
-                "seconds": round(result["execution_time"], 2),
-            }
-        )
-    context["ti"].xcom_push(key=DBT_RESULTS, value=found)
+    found = [_result(each) for each in _finished]
+    if any(each["status"] not in WELL for each in found):
+        manifest = json.loads(manifest_path().read_text())
+        for each, data in zip(found, _finished, strict=True):
+            if each["status"] not in WELL:
+                each["owner"] = _owner(manifest, _node_of(manifest, data.node_info.unique_id))
+    if found:  # else dbt stopped before it ran anything, or was asked for freshness only
+        context["ti"].xcom_push(key=DBT_RESULTS, value=found)
+
+
+def _result(data: Any) -> dict[str, Any]:
+    """One node's object, of the data of dbt's event NodeFinished."""
+    node, result = data.node_info, data.run_result
+    is_test = node.resource_type == "test"
+    affected = result.adapter_response["rows_affected"] if "rows_affected" in result.adapter_response else None
+    return {
+        "name": node.node_name,
+        "resource_type": node.resource_type,
+        "status": result.status,
+        "message": result.message or None,
+        "failures": result.num_failures if is_test else None,
+        "rows_affected": int(affected) if isinstance(affected, float) and affected >= 0 else None,
+        # only tests that store what they found have a relation of their own
+        "stored_in": node.node_relation.relation_name.replace("`", "") or None if is_test else None,
+        "seconds": round(result.execution_time, 2),
+    }

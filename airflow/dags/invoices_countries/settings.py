@@ -30,6 +30,8 @@ GOLD = Asset(name="gold", uri="invoices-countries://gold", group="invoices_count
 
 #: Connection ids; each is needed only where what it is for is used.
 SOURCE, FILES, WAREHOUSE, POWER_BI = "invoices_source", "invoices_files", "invoices_databricks", "invoices_power_bi"
+#: The tables of bronze that silver reads, as dbt's sources name them.
+TABLES = ("invoices", "countries")
 #: The loaders, by the names that dbt's variable `loaders` has for them.
 LOADERS = ("dlt", "files", "kafka", "airbyte", "fivetran", "azure_data_factory")
 
@@ -96,7 +98,7 @@ class Settings:
                 raise SettingsError(f"{VARIABLE}.{each.name} must be like {json.dumps(usual)}, not {json.dumps(value)}.")
         if self.target not in (targets := ("local", "databricks")):
             raise SettingsError(f"{VARIABLE}.target must be one of {', '.join(targets)}, not {self.target!r}.")
-        if isinstance(self.loader, dict) and self.loader.keys() != {"invoices", "countries"}:
+        if isinstance(self.loader, dict) and self.loader.keys() != set(TABLES):
             raise SettingsError(f"{VARIABLE}.loader must name loaders of invoices and of countries, not {self.loader!r}.")
         if wrong := [name for name in self.loaders if name not in LOADERS]:
             raise SettingsError(f"{VARIABLE}.loader must be one of {', '.join(LOADERS)}, or several, not {wrong[0]!r}.")
@@ -107,8 +109,13 @@ class Settings:
     @property
     def loaders(self) -> list[str]:
         """The loaders that are named, each once."""
-        tables = self.loader.values() if isinstance(self.loader, dict) else [self.loader]
-        return list(dict.fromkeys(str(name) for names in tables for name in (names if isinstance(names, list) else [names])))
+        tables = self.loader if isinstance(self.loader, dict) else TABLES
+        return list(dict.fromkeys(str(name) for table in tables for name in self.loaders_of(table)))
+
+    def loaders_of(self, table: str) -> list[str]:
+        """The loaders of one table of bronze."""
+        named = self.loader[table] if isinstance(self.loader, dict) else self.loader
+        return named if isinstance(named, list) else [named]
 
     def options_of(self, loader: str) -> tuple[str, dict[str, Any]]:
         """Where in the variable a loader's options are, and what they are. Raises SettingsError where they are no object."""
