@@ -1,6 +1,7 @@
 """`python -m serving serve|reports|reports-dev|power-bi|steep`: what `make serve`, `make reports`, … call."""
 
 import argparse
+import signal
 import sys
 
 from ingestion.settings import REPOSITORY, IngestionError
@@ -66,4 +67,5 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an ordinary end, so that Node's processes end too
     sys.exit(main())
