@@ -1,6 +1,5 @@
 -- Bronze countries, typed and checked but not yet deduplicated: see stg_invoices.
-{%- set types = bronze_contract("countries")["columns"] %}
-{%- set deletion_needs = ["country_code", "updated_at"] %}
+{%- set contract = bronze_contract("countries") %}
 
 with
 
@@ -12,18 +11,7 @@ landed as (
 
 told as (
 
-    select
-        {%- for column in types %}
-        {{ column if column in deletion_needs else "case when not _is_deleted then " ~ column ~ " end as " ~ column }},
-        {%- endfor %}
-        to_json(struct({{ types | join(", ") }}, _rescued_data)) as landed_row,
-        _rescued_data,
-        _loader,
-        _load_id,
-        _loaded_at,
-        _is_deleted,
-        _row_id
-    from landed
+    {{ told("countries") }}
 
 ),
 
@@ -40,8 +28,8 @@ typed as (
         {{ is_missing("updated_at") }} as has_no_time,
         (
             false
-            {%- for column, type in types.items() %}
-            or {{ "not _is_deleted and " if column not in deletion_needs }}{{ does_not_fit(column, type) }}
+            {%- for column, type in contract["columns"].items() %}
+            or {{ "not _is_deleted and " if column not in contract["deletion_needs"] }}{{ does_not_fit(column, type) }}
             {%- endfor %}
         ) as has_misfit,
         landed_row,

@@ -1,8 +1,7 @@
 -- Bronze invoices, typed and checked but not yet deduplicated: silver_invoices keeps the rows without `reasons`,
 -- silver_rejected_invoices those with some, so that the two cannot disagree.
-{%- set types = bronze_contract("invoices")["columns"] %}
+{%- set contract = bronze_contract("invoices") %}
 {%- set amounts = ["net_amount", "tax_amount", "total_amount"] %}
-{%- set deletion_needs = ["invoice_id", "updated_at"] %}
 
 with
 
@@ -14,19 +13,7 @@ landed as (
 
 told as (
 
-    -- A deletion tells a key and a time. Some loaders leave in its other columns what they were before, some do not.
-    select
-        {%- for column in types %}
-        {{ column if column in deletion_needs else "case when not _is_deleted then " ~ column ~ " end as " ~ column }},
-        {%- endfor %}
-        to_json(struct({{ types | join(", ") }}, _rescued_data)) as landed_row,
-        _rescued_data,
-        _loader,
-        _load_id,
-        _loaded_at,
-        _is_deleted,
-        _row_id
-    from landed
+    {{ told("invoices") }}
 
 ),
 
@@ -69,8 +56,8 @@ typed as (
         ) as has_no_amount,
         (
             false
-            {%- for column, type in types.items() %}
-            or {{ "not _is_deleted and " if column not in deletion_needs }}{{ does_not_fit(column, type) }}
+            {%- for column, type in contract["columns"].items() %}
+            or {{ "not _is_deleted and " if column not in contract["deletion_needs"] }}{{ does_not_fit(column, type) }}
             {%- endfor %}
         ) as has_misfit,
         landed_row,
