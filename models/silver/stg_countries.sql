@@ -32,6 +32,7 @@ typed as (
             or {{ "not _is_deleted and " if column not in contract["deletion_needs"] }}{{ does_not_fit(column, type) }}
             {%- endfor %}
         ) as has_misfit,
+        {{ line_does_not_fit() }} as is_no_row,
         landed_row,
         _loader,
         _load_id,
@@ -60,15 +61,15 @@ joined as (
 checked as (
 
     select
-        * except (has_no_time, has_misfit, is_known_country),
-        array_compact(array(
+        * except (has_no_time, has_misfit, is_no_row, is_known_country),
+        array_compact(if(is_no_row, array('line_does_not_fit'), array(
             case when country_code is null then 'missing_country_code' end,
             case when country_code is not null and not is_known_country then 'unknown_country_code' end,
             case when not is_deleted and country_name is null then 'missing_country_name' end,
             case when has_no_time then 'missing_updated_at' end,
             case when has_misfit then 'value_does_not_fit_type' end,
             case when updated_at > _loaded_at + interval 1 day then 'updated_at_in_future' end
-        )) as reasons
+        ))) as reasons
     from joined
 
 )

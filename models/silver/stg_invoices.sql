@@ -60,6 +60,7 @@ typed as (
             or {{ "not _is_deleted and " if column not in contract["deletion_needs"] }}{{ does_not_fit(column, type) }}
             {%- endfor %}
         ) as has_misfit,
+        {{ line_does_not_fit() }} as is_no_row,
         landed_row,
         _loader,
         _load_id,
@@ -88,8 +89,8 @@ joined as (
 checked as (
 
     select
-        * except (has_no_key, has_no_time, has_no_date, has_no_amount, has_misfit, is_known_currency),
-        array_compact(array(
+        * except (has_no_key, has_no_time, has_no_date, has_no_amount, has_misfit, is_no_row, is_known_currency),
+        array_compact(if(is_no_row, array('line_does_not_fit'), array(
             case when has_no_key then 'missing_invoice_id' end,
             case when has_no_time then 'missing_updated_at' end,
             case when has_no_date then 'missing_invoice_date' end,
@@ -113,7 +114,7 @@ checked as (
                 when not is_deleted and currency_code is not null and not is_known_currency
                     then 'unknown_currency'
             end
-        )) as reasons
+        ))) as reasons
     from joined
 
 )
