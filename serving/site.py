@@ -96,7 +96,7 @@ def export() -> dict[str, pa.Table]:
     Raises WarehouseError where the warehouse is at fault, and IngestionError where a query or a setting is.
     """
     named = _customers()
-    words = {layer: f"`{warehouse.catalog()}`.`{warehouse.schema(layer)}`" for layer in ("gold", "silver", "elementary")}
+    words = {layer: f"`{warehouse.catalog()}`.`{warehouse.schema(layer)}`" for layer in ("gold", "elementary")}
     words["invoices"] = str(INVOICES)
     tables, notes = {}, ""
     with contextlib.closing(warehouse.connect()) as connection, connection.cursor() as cursor:
