@@ -1,5 +1,5 @@
-{#- What the rows of the query's `landed` tell: the contract's columns, the row as it landed, as JSON, and landed's other columns. A
-    deletion tells a key and a time. Some loaders leave in its other columns what they were before, some do not. -#}
+{#- What the rows of the query's `landed` tell: the contract's columns, the row as it landed, as JSON, and landed's other
+    columns. A deletion tells a key and a time. Some loaders leave in its other columns what they were before, some do not. -#}
 {% macro told(table) -%}
     {%- set contract = bronze_contract(table) -%}
     select
