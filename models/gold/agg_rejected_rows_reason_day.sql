@@ -1,5 +1,5 @@
--- Made anew at each run, as all of gold: a corrected row leaves silver's table, on whichever day it landed. Silver wrote
--- all of its rejected rows a moment ago; to read five columns of them costs less than that did.
+-- Made anew at each run, as all of gold: a corrected row leaves silver's table, on whichever day it landed. Silver
+-- wrote all of its rejected rows a moment ago; to read five columns of them costs less than that did.
 with
 
 rates as (
