@@ -83,6 +83,9 @@ HISTORY = "versions_follow_each_other_and_corrections_leave_none"
 CUSTOMERS = "a_customer_is_what_its_invoices_tell_and_the_unknown_member_exists"
 GROWTH = "growth_goes_by_the_calendar_and_a_missing_month_is_zero"
 STATUSES = "each_status_of_a_month_has_its_counts_and_amounts"
+LOADS = "a_load_s_rows_are_counted_by_what_became_of_them"
+REJECTIONS = "a_rejected_row_counts_under_each_of_its_reasons_and_adds_up_under_the_first"
+IN_GOLD = "every_rejected_row_is_in_gold"
 ACCOUNTED = "every_landed_row_is_accounted_for"
 RECONCILE = "totals_reconcile_from_bronze_to_gold"
 ADD_UP = "net_and_tax_add_up_to_the_total_in_the_reporting_currency"
@@ -314,6 +317,31 @@ FAULTS["Gold: aggregates"] = [
         "statuses_add_up_to_the_country_s_month"),
     data("agg_invoices_country_month", "an aggregate is a cent off",
         "update {t} set total_amount_reporting = total_amount_reporting + 0.01 where country_key = 'DE'", RECONCILE),
+]  # fmt: skip
+
+FAULTS["Gold: quality of rows"] = [
+    sql("agg_landed_rows_load", "superseded rows count as accepted",
+        "where outcome = 'accepted'", "where outcome <> 'rejected'", LOADS),
+    sql("agg_landed_rows_load", "the first time of a load is its time",
+        "max(loaded_at)", "min(loaded_at)", LOADS),
+    sql("agg_rejected_rows_reason_day", "a row counts under its first reason alone",
+        "explode(reasons) as reason", "reasons[0] as reason", REJECTIONS),
+    sql("agg_rejected_rows_reason_day", "a row with two reasons adds up twice",
+        "count_if(reason = first_reason)", "count(*)", REJECTIONS),
+    sql("agg_rejected_rows_reason_day", "amounts stay in the invoice's currency",
+        '{{ in_reporting_currency("rejected.total_amount", "rates") }}', "rejected.total_amount", REJECTIONS),
+    sql("agg_rejected_rows_reason_day", "a rejected row without a rate is lost",
+        "left join rates", "inner join rates", IN_GOLD),
+    sql("agg_rejected_rows_reason_day", "rejected countries are not counted",
+        "union all\n    select * from countries", "", IN_GOLD),
+    data("agg_rejected_rows_reason_day", "a reason is there twice",
+        "insert into {t} select * from {t} where reason = 'missing_invoice_id'", "primary_key"),
+    data("agg_landed_rows_load", "a load has a rejected row too few",
+        "update {t} set rejected_count = rejected_count - 1 where rejected_count > 0 and table_name = 'invoices'", IN_GOLD),
+    data("agg_landed_rows_load", "a load is there twice",
+        "insert into {t} select * from {t} where table_name = 'countries'", "primary_key"),
+    data("agg_country_review", "a text is there twice",
+        "insert into {t} select * from {t}", "primary_key"),
 ]  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 -- Bronze countries, typed and checked but not yet deduplicated: see stg_invoices.
-{%- set types = bronze_contract("countries")["columns"] %}
-{%- set deletion_needs = ["country_code", "updated_at"] %}
+{%- set contract = bronze_contract("countries") %}
 
 with
 
@@ -12,18 +11,7 @@ landed as (
 
 told as (
 
-    select
-        {%- for column in types %}
-        {{ column if column in deletion_needs else "case when not _is_deleted then " ~ column ~ " end as " ~ column }},
-        {%- endfor %}
-        to_json(struct({{ types | join(", ") }}, _rescued_data)) as landed_row,
-        _rescued_data,
-        _loader,
-        _load_id,
-        _loaded_at,
-        _is_deleted,
-        _row_id
-    from landed
+    {{ told("countries") }}
 
 ),
 
@@ -40,10 +28,11 @@ typed as (
         {{ is_missing("updated_at") }} as has_no_time,
         (
             false
-            {%- for column, type in types.items() %}
-            or {{ "not _is_deleted and " if column not in deletion_needs }}{{ does_not_fit(column, type) }}
+            {%- for column, type in contract["columns"].items() %}
+            or {{ "not _is_deleted and " if column not in contract["deletion_needs"] }}{{ does_not_fit(column, type) }}
             {%- endfor %}
         ) as has_misfit,
+        {{ line_does_not_fit() }} as is_no_row,
         landed_row,
         _loader,
         _load_id,
@@ -72,15 +61,15 @@ joined as (
 checked as (
 
     select
-        * except (has_no_time, has_misfit, is_known_country),
-        array_compact(array(
+        * except (has_no_time, has_misfit, is_no_row, is_known_country),
+        array_compact(if(is_no_row, array('line_does_not_fit'), array(
             case when country_code is null then 'missing_country_code' end,
             case when country_code is not null and not is_known_country then 'unknown_country_code' end,
             case when not is_deleted and country_name is null then 'missing_country_name' end,
             case when has_no_time then 'missing_updated_at' end,
             case when has_misfit then 'value_does_not_fit_type' end,
             case when updated_at > _loaded_at + interval 1 day then 'updated_at_in_future' end
-        )) as reasons
+        ))) as reasons
     from joined
 
 )

@@ -1,8 +1,7 @@
 -- Bronze invoices, typed and checked but not yet deduplicated: silver_invoices keeps the rows without `reasons`,
 -- silver_rejected_invoices those with some, so that the two cannot disagree.
-{%- set types = bronze_contract("invoices")["columns"] %}
+{%- set contract = bronze_contract("invoices") %}
 {%- set amounts = ["net_amount", "tax_amount", "total_amount"] %}
-{%- set deletion_needs = ["invoice_id", "updated_at"] %}
 
 with
 
@@ -14,19 +13,7 @@ landed as (
 
 told as (
 
-    -- A deletion tells a key and a time. Some loaders leave in its other columns what they were before, some do not.
-    select
-        {%- for column in types %}
-        {{ column if column in deletion_needs else "case when not _is_deleted then " ~ column ~ " end as " ~ column }},
-        {%- endfor %}
-        to_json(struct({{ types | join(", ") }}, _rescued_data)) as landed_row,
-        _rescued_data,
-        _loader,
-        _load_id,
-        _loaded_at,
-        _is_deleted,
-        _row_id
-    from landed
+    {{ told("invoices") }}
 
 ),
 
@@ -69,10 +56,11 @@ typed as (
         ) as has_no_amount,
         (
             false
-            {%- for column, type in types.items() %}
-            or {{ "not _is_deleted and " if column not in deletion_needs }}{{ does_not_fit(column, type) }}
+            {%- for column, type in contract["columns"].items() %}
+            or {{ "not _is_deleted and " if column not in contract["deletion_needs"] }}{{ does_not_fit(column, type) }}
             {%- endfor %}
         ) as has_misfit,
+        {{ line_does_not_fit() }} as is_no_row,
         landed_row,
         _loader,
         _load_id,
@@ -101,8 +89,8 @@ joined as (
 checked as (
 
     select
-        * except (has_no_key, has_no_time, has_no_date, has_no_amount, has_misfit, is_known_currency),
-        array_compact(array(
+        * except (has_no_key, has_no_time, has_no_date, has_no_amount, has_misfit, is_no_row, is_known_currency),
+        array_compact(if(is_no_row, array('line_does_not_fit'), array(
             case when has_no_key then 'missing_invoice_id' end,
             case when has_no_time then 'missing_updated_at' end,
             case when has_no_date then 'missing_invoice_date' end,
@@ -126,7 +114,7 @@ checked as (
                 when not is_deleted and currency_code is not null and not is_known_currency
                     then 'unknown_currency'
             end
-        )) as reasons
+        ))) as reasons
     from joined
 
 )

@@ -335,21 +335,27 @@ def test_a_load_that_is_killed_at_any_moment_loses_nothing(drop, home):
 def test_silver_has_a_reason_for_each_row_that_does_not_fit(drop, home, fast_endpoint):
     (drop / "invoices.csv").write_text(
         f"{HEADER},_is_deleted\n1,DE,2026-02-01,EUR,1.00,2026-03-01,\n2,DE\n3,DE,01.02.2026,EUR,1.00,2026-03-01,\n"
-        "4,DE,2026-02-01,EUR,1.00,2026-03-01,maybe\n"
+        "4,DE,2026-02-01,EUR,1.00,2026-03-01,maybe\n5,DE,2026-02-01,EUR,1,00,2026-03-01,\n"
     )
+    (drop / "invoices.jsonl").write_text('["6"]\n')
     bring()
-    macros = "".join((ROOT / "macros" / f"{name}.sql").read_text() for name in ("is_missing", "does_not_fit"))
+    names = ("is_missing", "does_not_fit", "line_does_not_fit")
+    macros = "".join((ROOT / "macros" / f"{name}.sql").read_text() for name in names)
     types = {"invoice_id": "bigint", "invoice_date": "date", "updated_at": "timestamp"}
     question = jinja2.Template(
         macros
-        + "select _file_line{% for column, type in types.items() %}, {{ is_missing(column) }} as is_missing_{{ column }}, "
-        "{{ does_not_fit(column, type) }} as is_misfit_{{ column }}{% endfor %} from delta.`{{ path }}` order by 1"
+        + "select {{ line_does_not_fit() }} as is_no_row{% for column, type in types.items() %}, {{ is_missing(column) }} as "
+        "is_missing_{{ column }}, {{ does_not_fit(column, type) }} as is_misfit_{{ column }}{% endfor %} "
+        "from (select *, 'files' as _loader from delta.`{{ path }}`) order by _file_name, _file_line"
     ).render(types=types, path=home / "bronze_files" / "invoices")
     with closing(connect(fast_endpoint)) as connection, connection.cursor() as cursor:
         cursor.execute(question)
-        answers = [tuple(bool(value) for value in row[1:]) for row in cursor.fetchall()]
+        answers = [(bool(row[0]), tuple(bool(value) for value in row[1:])) for row in cursor.fetchall()]
     missing, misfit, fine = (True, False), (False, True), (False, False)
-    assert answers == [fine * 3, missing * 3, fine + misfit + fine, misfit * 3]
+    short, long, no_object = [(True, missing * 3)] * 3
+    assert answers == [
+        (False, fine * 3), short, (False, fine + misfit + fine), (False, misfit * 3), long, no_object
+    ]  # fmt: skip
 
 
 def test_on_databricks_a_load_is_complete_if_dlt_s_table_says_so(fast_endpoint, monkeypatch):

@@ -690,5 +690,6 @@ def test_one_loader_takes_over_from_another(silver):
 
 
 def test_unit_tests_of_the_loaders_mappings(silver):
-    """Those of stg_invoices.yml are on where the loader is."""
-    silver.dbt("test", "--select", "stg_invoices,test_type:unit", loaders=["airbyte", "fivetran"], schemas={})
+    """Those of staging's .yml are on where the loader is."""
+    names = [f"stg_{table},test_type:unit" for table in ("invoices", "countries")]
+    silver.dbt("test", "--select", *names, loaders=["airbyte", "fivetran", "files"], schemas={})

@@ -300,16 +300,24 @@ def test_the_quality_page_says_what_silver_says(reader, gold):
     page = reader.page
     reasons = query(
         gold,
-        "select reason, count(*) from silver.rejected_invoices lateral view explode(reasons) as reason group by reason",
+        "select reason, count(*), sum(round(total_amount * exchange_rate, 2)) from silver.rejected_invoices"
+        " left join silver.exchange_rates as rates on rejected_invoices.currency_code = rates.currency_code"
+        " and date_trunc('month', invoice_date) = invoice_month lateral view explode(reasons) as reason group by reason",
     )
-    found = [(row[1], row[2]) for row in rows_of_table(page, "rejections") if row[0] == "invoices"]
-    assert dict(found) == {reason: rounded(count) for reason, count in reasons}
+    found = {row[1]: row[2:4] for row in rows_of_table(page, "rejections") if row[0] == "invoices"}
+    assert found == {reason: [rounded(count), rounded(amount or 0)] for reason, count, amount in reasons}
     review = query(gold, "select count(*), sum(invoice_count), sum(total_amount_reporting) from silver.country_review")[0]
     said = " ".join(page.inner_text("article").split())
     texts, invoices, amount = (rounded(value or 0) for value in review)
     assert f"{texts} texts that nothing resolved for certain, on {invoices} invoices" in said and amount in said
-    landed = query(gold, "select sum(row_count) from silver.row_accounting where table_name = 'invoices'")[0][0]
-    assert ["invoices", rounded(landed)] in [row[:2] for row in rows_of_table(page, "accounting")]
+    counts = {"landed": "true"} | {
+        name: f"outcome = '{name}'" for name in ("accepted", "superseded", "rejected", "unaccounted")
+    }
+    sums = ", ".join(f"coalesce(sum(row_count) filter (where {condition}), 0)" for condition in counts.values())
+    went = query(gold, f"select table_name, {sums} from silver.row_accounting group by table_name order by table_name")
+    assert rows_of_table(page, "accounting") == [[table, *map(rounded, numbers)] for table, *numbers in went]
+    loads = [(row[0], row[2], row[3]) for row in rows_of_table(page, "loads")]
+    assert sorted(loads) == sorted((table, rounded(landed), rounded(rejected)) for table, landed, _, _, rejected, _ in went)
     assert len(rows_of_table(page, "tests")) > 10
     assert "Elementary keeps them" in said or "dbt's last command on this machine ran" in said
 

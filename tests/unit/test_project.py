@@ -16,7 +16,7 @@ import pytest
 from dbt.adapters.databricks.constraints import parse_constraints
 from dbt.adapters.databricks.relation_configs.constraints import ConstraintsConfig, ConstraintsProcessor
 
-from tests.fixtures_dbt import NOWHERE, dbt
+from tests.fixtures_dbt import NOWHERE, ROOT, dbt
 
 LAYERS = ("silver", "gold", "observability")
 #: The Hive metastore's limit; a longer comment makes it retry for 20 seconds while everybody waits.
@@ -192,11 +192,6 @@ def test_no_view_reads_a_view(own, parents):
         assert not views.intersection(parents[view]), view
 
 
-#: Exposures that read what is not public, as dbt_project_evaluator's own list of exceptions has them: the site's page on the
-#: quality of the data counts what silver refused and where rows went, which is in no table of gold.
-NOT_PUBLIC = {"evidence_site": {"silver_rejected_invoices", "silver_rejected_countries", "silver_row_accounting"}}
-
-
 def test_exposures_read_public_tables_and_have_an_owner(parsed):
     """fct_exposures_dependent_on_private_models, fct_exposure_parents_materializations."""
     manifest = parsed()
@@ -206,11 +201,20 @@ def test_exposures_read_public_tables_and_have_an_owner(parsed):
         assert exposure["description"] and exposure["depends_on"]["nodes"], exposure["name"]
         for parent in exposure["depends_on"]["nodes"]:
             node = manifest["nodes"][parent]
-            assert node["access"] == "public" or node["name"] in NOT_PUBLIC.get(exposure["name"], ()), (
-                exposure["name"],
-                parent,
-            )
+            assert node["access"] == "public", (exposure["name"], parent)
             assert node["config"]["materialized"] in ("table", "incremental"), (exposure["name"], parent)
+
+
+def test_the_site_reads_gold_alone_and_its_exposure_says_what(parsed):
+    """Besides the results of tests, which Elementary keeps."""
+    manifest, read = parsed(), set()
+    for query in (ROOT / "reports" / "sources" / "gold").glob("*.sql"):
+        read |= set(re.findall(r"\$\{(\w+)\}\.(\w+)", query.read_text()))
+    above = manifest["exposures"]["exposure.invoices_countries.evidence_site"]["depends_on"]["nodes"]
+    named = {("gold", manifest["nodes"][parent]["alias"]) for parent in above if parent.split(".")[0] == "model"}
+    assert {manifest["nodes"][parent]["schema"] for parent in above} == {"dev_tester_gold"}
+    assert read - named == {("elementary", "elementary_test_results")}
+    assert named - read <= {("gold", "dim_customers")}
 
 
 def test_every_table_has_an_owner_and_every_model_a_colour_and_staging_is_private(parsed, own):

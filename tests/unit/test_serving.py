@@ -1,14 +1,18 @@
-"""The server of `make serve`: compressed, cached, live, for this machine only."""
+"""The server of `make serve`: compressed, cached, live, for this machine only; and who may build the revenue site."""
 
 import gzip
 import socket
 import sys
 
+import pyarrow as pa
 import pytest
+from databricks.sql.exc import ServerOperationError
 from starlette.testclient import TestClient
 
+from ingestion import warehouse
 from ingestion.settings import IngestionError
 from serving import pages, server
+from serving import site as revenue_site
 
 
 @pytest.fixture
@@ -94,3 +98,47 @@ def test_a_taken_port_is_one_sentence(monkeypatch):
         monkeypatch.setenv("SERVE_PORT", str(taken.getsockname()[1]))
         with pytest.raises(IngestionError, match="SERVE_PORT .* cannot be used"):
             server.port()
+
+
+class Warehouse:
+    """A connection and its cursor: each query has one row, but for those of a table that fails."""
+
+    def __init__(self, table: str, message: str):
+        self.table, self.message = table, message
+
+    def cursor(self) -> "Warehouse":
+        return self
+
+    def __enter__(self) -> "Warehouse":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def execute(self, statement: str) -> None:
+        if f".{self.table}" in statement:
+            raise ServerOperationError(self.message)
+
+    def fetchall_arrow(self) -> pa.Table:
+        return pa.table({"found": [1]})
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[TABLE_OR_VIEW_NOT_FOUND] The table or view cannot be found",
+        "[INSUFFICIENT_PERMISSIONS] Insufficient privileges:\nUser does not have USE SCHEMA on Schema 'analytics.elementary'",
+    ],
+)
+def test_who_may_read_gold_alone_builds_the_site(tmp_path, monkeypatch, message):
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
+    monkeypatch.setattr(warehouse, "connect", lambda: Warehouse("elementary_test_results", message))
+    tables = revenue_site.export()
+    assert tables["invoices"].num_rows == 1 and tables["test_results"].num_rows == 0
+    assert tables["site"]["tests_note"][0].as_py().startswith("No test results: Elementary's tables are not there or may not")
+    monkeypatch.setattr(warehouse, "connect", lambda: Warehouse("agg_landed_rows_load", message))
+    with pytest.raises(IngestionError, match=r"^reports/sources/gold/loads\.sql: \["):
+        revenue_site.export()

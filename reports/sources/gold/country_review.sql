@@ -9,5 +9,5 @@ select
     invoice_count,
     cast(total_amount_reporting as decimal(18, 2)) as total_amount,
     last_invoice_date
-from ${silver}.country_review
+from ${gold}.agg_country_review
 order by total_amount_reporting desc, country_text

@@ -1,8 +1,11 @@
 -- Where every landed row went.
 select
     table_name,
-    outcome,
-    sum(row_count) as row_count
-from ${silver}.row_accounting
-group by table_name, outcome
-order by table_name, outcome
+    sum(landed_count) as landed,
+    sum(accepted_count) as accepted,
+    sum(superseded_count) as superseded,
+    sum(rejected_count) as rejected,
+    sum(unaccounted_count) as unaccounted
+from ${gold}.agg_landed_rows_load
+group by table_name
+order by table_name
