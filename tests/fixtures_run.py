@@ -73,9 +73,11 @@ GOLD = [
     f"gold.{name}"
     for name in (
         "dim_countries dim_countries_history dim_customers dim_dates fct_invoices agg_invoices_country_month"
-        " agg_invoices_country_month_status country_revenue_anomalies"
+        " agg_invoices_country_month_status agg_country_review country_revenue_anomalies"
     ).split()
 ]
+#: Gold's tables that tell of loads, whose times and ids are no other lakehouse's.
+LOADS = ["gold.agg_landed_rows_load", "gold.agg_rejected_rows_reason_day"]
 
 
 @dataclass(frozen=True)

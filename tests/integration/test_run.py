@@ -18,7 +18,7 @@ import sqlalchemy
 from tests import online_retail
 from tests.conftest import ROOT, clients, python, run
 from tests.fixtures_dbt import dbt, environment_of
-from tests.fixtures_run import GOLD, INVOICES, SILVER, contents, lakehouse, query, rows_of
+from tests.fixtures_run import GOLD, INVOICES, LOADS, SILVER, contents, lakehouse, query, rows_of
 
 
 def versions(environment: dict[str, str]) -> dict[str, int]:
@@ -128,21 +128,21 @@ OTHER = {"spark": "sail", "sail": "spark"}[ENGINE]
 
 
 def test_running_again_changes_nothing_also_with_the_other_engine(undisturbed):
-    before, rows = contents(undisturbed.environment, *SILVER, *GOLD), versions(undisturbed.environment)
+    before, rows = contents(undisturbed.environment, *SILVER, *LOADS, *GOLD), versions(undisturbed.environment)
     environment = undisturbed.environment | {"ENGINE": OTHER}
     assert python("-m", "local_databricks", "down", env=environment).returncode == 0
     try:
         assert python("-m", "local_databricks", "up", env=environment).returncode == 0
         assert OTHER in python("-m", "local_databricks", "status", env=environment).stdout.lower()
-        assert contents(environment, *SILVER, *GOLD) == before
+        assert contents(environment, *SILVER, *LOADS, *GOLD) == before
         again = job(environment)
         assert again.returncode == 0, again.stdout[-3000:] + again.stderr
         assert "invoices: 0 rows landed" in again.stdout
-        assert versions(environment) == rows and contents(environment, *SILVER, *GOLD) == before
+        assert versions(environment) == rows and contents(environment, *SILVER, *LOADS, *GOLD) == before
     finally:
         python("-m", "local_databricks", "down", env=environment)
         assert python("-m", "local_databricks", "up", env=undisturbed.environment).returncode == 0
-    assert contents(undisturbed.environment, *SILVER, *GOLD) == before
+    assert contents(undisturbed.environment, *SILVER, *LOADS, *GOLD) == before
 
 
 #: What the job prints when it is where the kill should hit, the seconds to wait from there, and the file that names the process
