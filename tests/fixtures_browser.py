@@ -29,6 +29,17 @@ def browser() -> Iterator:
         found.close()
 
 
+#: How long a page is waited for, in milliseconds, instead of Playwright's 30 s: against one that does not come at all.
+PATIENCE = 300_000
+
+
+def new_page(browser, **options):
+    """A page in a window of its own, with patience; `options` are Playwright's for the window."""
+    page = browser.new_page(**options)
+    page.set_default_timeout(PATIENCE)
+    return page
+
+
 def picture(page, name: str) -> Path:
     """Save what the page shows as <SCREENSHOTS>/<name>.png, in the lakehouse's folder by default; returns the file."""
     folder = Path(os.environ.get("SCREENSHOTS") or Path(__file__).parent.parent / ".lakehouse" / "screenshots")
