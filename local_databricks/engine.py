@@ -30,7 +30,7 @@ from local_databricks.words import Words
 
 LOG = logging.getLogger(__name__)
 
-START_TIMEOUT = 180.0
+START_TIMEOUT = 600.0  # a busy machine may need minutes; an engine that ends instead is told at once
 #: After this many deaths in a row, each within RESTART_WINDOW seconds of its start, something is wrong for good.
 RESTARTS, RESTART_WINDOW = 3, 60.0
 

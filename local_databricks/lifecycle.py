@@ -211,7 +211,7 @@ def _port(settings: Settings) -> int:
 
 def _health(settings: Settings) -> dict:
     context = ssl.create_default_context(cafile=settings.ca_file)
-    connection = http.client.HTTPSConnection("127.0.0.1", _port(settings), timeout=10, context=context)
+    connection = http.client.HTTPSConnection("127.0.0.1", _port(settings), timeout=60, context=context)
     try:
         connection.request("GET", "/health", headers={"Authorization": f"Bearer {settings.token()}"})
         return json.loads(connection.getresponse().read())

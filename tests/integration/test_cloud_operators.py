@@ -32,6 +32,7 @@ from tests.fakes_cloud import (
     Runs,
     Syncs,
 )
+from tests.fixtures_notices import UNHURRIED
 
 DAG_FILE = """
 import json
@@ -520,6 +521,7 @@ def outcome(tmp_path_factory) -> Iterator[Outcome]:
         }
         environment = (
             cloud.environment
+            | UNHURRIED
             | {
                 "AIRFLOW_HOME": str(folder / "airflow"),
                 "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
