@@ -1,12 +1,14 @@
 """All of Airflow over a lakehouse of its own: a copy of the repository, the scheduler and the rest on loopback, its API."""
 
 import contextlib
+import functools
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +17,7 @@ import psutil
 import requests
 
 from tests.conftest import free_port, python
-from tests.fixtures_notices import UNHURRIED, patient_database
+from tests.fixtures_notices import UNHURRIED, answered, patient_database
 
 STATES = ("success", "failed")
 #: How long a test waits for something that comes within a minute on a machine with nothing else to do.
@@ -109,8 +111,8 @@ class Airflow:
             if not self._token:
                 login = {"username": "admin", "password": self.password()}
                 self._token = requests.post(f"{self.url}/auth/token", json=login, timeout=300).json()["access_token"]
-            headers = {"Authorization": f"Bearer {self._token}"}
-            answer = requests.request(method, f"{self.url}/api/v2/{path}", json=body, headers=headers, timeout=300)
+            url, headers = f"{self.url}/api/v2/{path}", {"Authorization": f"Bearer {self._token}"}
+            answer = answered(functools.partial(requests.request, method, url, json=body, headers=headers, timeout=300))
             if answer.status_code != 401:
                 break
             self._token = ""
@@ -123,7 +125,9 @@ class Airflow:
 
     def trigger(self, dag: str, **conf: object) -> str:
         """Start a run by hand; returns its id."""
-        return self.call("POST", f"dags/{dag}/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"]
+        run = f"manual__{uuid.uuid4()}"  # of its own, so that asking twice starts it once
+        self.call("POST", f"dags/{dag}/dagRuns", {"dag_run_id": run, "logical_date": None, "conf": conf})
+        return run
 
     def runs(self, dag: str) -> dict[str, str]:
         """State of each run by its id, oldest first."""
