@@ -35,6 +35,12 @@ from tests.fixtures_kafka import landed, start_stream, stream_settings
 HOUR = timedelta(hours=1)
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that a busy machine holds up is waited for, however long that takes."""
+    monkeypatch.setattr("ingestion.kafka.stream.PATIENCE_SECONDS", 900.0)
+
+
 def text_of(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
