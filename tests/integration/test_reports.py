@@ -413,7 +413,8 @@ def test_files_are_compressed_and_those_with_a_hash_kept(reports):
     paths = json.loads((reports.folder / "data" / "manifest.json").read_text())["renderedFiles"]["gold"]
     (invoices,) = (path for path in paths if path.endswith("/invoices.arrow"))
     for encoding in ("gzip", "zstd"):
-        with requests.get(reports.address + invoices, headers={"Accept-Encoding": encoding}, stream=True, timeout=30) as answer:
+        headers = {"Accept-Encoding": encoding}
+        with requests.get(reports.address + invoices, headers=headers, stream=True, timeout=300) as answer:
             assert answer.headers["Content-Encoding"] == encoding
             assert int(answer.headers["Content-Length"]) < (reports.folder / invoices).stat().st_size / 2
     assert re.search(r"/[0-9a-f]{16}/invoices\.arrow$", invoices)
