@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from local_databricks.settings import ROOT, LocalDatabricksError, Settings
+from local_databricks.settings import ROOT, LocalDatabricksError, Settings, write_private
 
 START_TIMEOUT = 900.0  # a first start downloads 90 MB
 STOP_TIMEOUT = 20.0
@@ -66,6 +66,9 @@ def up(settings: Settings, say: Callable[[str], None]) -> bool:
                     stdout=output, stderr=output, start_new_session=True,
                     env={**os.environ, "LAKEHOUSE_HOME": str(settings.home), "LOCAL_DATABRICKS_PORT": str(settings.port)},
                 )  # fmt: skip
+            # by this process, and not only by that one when it has imported all it needs: if this one is killed now, the next
+            # start waits for that endpoint, and does not start another one on the same port
+            _write_pid(settings, process.pid)
         elif now.pid and _port(settings) != settings.port:
             raise LocalDatabricksError(
                 f"The endpoint of {settings.home} runs on port {_port(settings)}, and LOCAL_DATABRICKS_PORT says"
@@ -134,7 +137,7 @@ def serve(settings: Settings) -> None:
 
     engine = {"spark": Spark, "sail": Sail}[settings.engine](settings)
     server = Server(settings, engine)
-    _pid_file(settings).write_text(json.dumps({"pid": os.getpid(), "port": settings.port}))
+    _write_pid(settings, os.getpid())
     failed = threading.Event()
 
     def supervise() -> None:
@@ -165,6 +168,10 @@ def serve(settings: Settings) -> None:
 
 def _pid_file(settings: Settings):
     return settings.state / "endpoint.pid"
+
+
+def _write_pid(settings: Settings, pid: int) -> None:
+    write_private(_pid_file(settings), json.dumps({"pid": pid, "port": settings.port}))
 
 
 def _log_file(settings: Settings):
@@ -204,7 +211,7 @@ def _port(settings: Settings) -> int:
 
 def _health(settings: Settings) -> dict:
     context = ssl.create_default_context(cafile=settings.ca_file)
-    connection = http.client.HTTPSConnection("127.0.0.1", _port(settings), timeout=10, context=context)
+    connection = http.client.HTTPSConnection("127.0.0.1", _port(settings), timeout=60, context=context)
     try:
         connection.request("GET", "/health", headers={"Authorization": f"Bearer {settings.token()}"})
         return json.loads(connection.getresponse().read())

@@ -121,7 +121,7 @@ def to_sail(sql: str, catalog: str, analyze: Analyze) -> str:
         _check(node)
     _check_formats(sql)
     for table in tree.find_all(exp.Table):
-        if table.db:  # Sail's names know upper and lower case
+        if table.db and "/" not in table.name:  # Sail's names know upper and lower case; a path, as in delta.`/A/b`, does too
             table.set("db", exp.to_identifier(table.db.lower(), quoted=True))
             table.set("this", exp.to_identifier(table.name.lower(), quoted=True))
         if table.catalog.lower() == CATALOG:

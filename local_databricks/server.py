@@ -26,7 +26,7 @@ from local_databricks.tls import ensure_certificates
 
 LOG = logging.getLogger(__name__)
 
-HANDSHAKE_TIMEOUT = 10.0
+HANDSHAKE_TIMEOUT = 60.0
 _PROTOCOL = TBinaryProtocolAcceleratedFactory()
 _connections = itertools.count(1)
 

@@ -6,12 +6,14 @@ lakehouse's state folder.
 """
 
 import contextlib
+import itertools
 import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ingestion.dbt_command import spare_stack_walks
 from ingestion.settings import REPOSITORY, IngestionError, in_environment, lakehouse_home
 from local_databricks.packages import Resolved
 
@@ -52,7 +54,7 @@ def configured(**options: Any) -> Iterator[Any]:
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DO_NOT_TRACK": "1",
     }
-    with in_environment(variables):
+    with in_environment(variables), _parsed_once():
         from elementary.config.config import Config
 
         # each of its statements would be told
@@ -71,3 +73,36 @@ def configured(**options: Any) -> Iterator[Any]:
             quiet_logs=True,
             **options,
         )
+
+
+@contextlib.contextmanager
+def _parsed_once() -> Iterator[None]:
+    """Within the block: edr's own dbt project is parsed once.
+
+    For a report edr calls dbt sixteen times, for alerts seven. Each call would parse the project, wholly where its variables
+    differ from those of the call before, although they only matter when a statement is made. A manifest that was parsed can be
+    handed to dbt (https://docs.getdbt.com/reference/programmatic-invocations#reusing-objects).
+    """
+    from elementary.clients.dbt import api_dbt_runner
+
+    spare_stack_walks()
+    runner = api_dbt_runner.dbtRunner
+    manifests: dict[str, Any] = {}
+
+    class ParsingOnce(runner):
+        def invoke(self, args: list[str], **kwargs: Any) -> Any:
+            where = {name: args[args.index(name) + 1] for name in ("--project-dir", "--profiles-dir", "--target")}
+            project = where["--project-dir"]
+            if project not in manifests:
+                parsed = runner().invoke(["--quiet", "parse", *itertools.chain.from_iterable(where.items())])
+                if not parsed.success:
+                    return parsed
+                manifests[project] = parsed.result
+            self.manifest = manifests[project]
+            return super().invoke(args, **kwargs)
+
+    api_dbt_runner.dbtRunner = ParsingOnce
+    try:
+        yield
+    finally:
+        api_dbt_runner.dbtRunner = runner

@@ -92,8 +92,11 @@ def free_port() -> int:
             return port
 
 
-def run(*command: str, env: dict[str, str] | None = None, timeout: float = 300, **options) -> subprocess.CompletedProcess:
-    """Run a command in the project's root; `env` is added to this process's. The output is captured as text."""
+def run(*command: str, env: dict[str, str] | None = None, timeout: float = 900, **options) -> subprocess.CompletedProcess:
+    """Run a command in the project's root; `env` is added to this process's. The output is captured as text.
+
+    timeout: in seconds, against a command that hangs; long, because a busy machine may need ten times what another one does.
+    """
     return subprocess.run(
         command, cwd=ROOT, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=timeout, **options
     )

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+#: How long a page is waited for, in milliseconds, instead of Playwright's 30 s: against one that does not come at all.
+PATIENCE = 300_000
+
 
 def chromium() -> str | None:
     """The browser's program: CHROMIUM, or the first of the usual names on the PATH."""
@@ -24,9 +27,17 @@ def browser() -> Iterator:
 
     with sync_playwright() as playwright:
         # as root, Chromium runs only without its sandbox; it opens pages of this machine and no others
-        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        found = playwright.chromium.launch(executable_path=program, args=arguments, timeout=PATIENCE)
         yield found
         found.close()
+
+
+def new_page(browser, **options):
+    """A page in a window of its own, with patience; `options` are Playwright's for the window."""
+    page = browser.new_page(**options)
+    page.set_default_timeout(PATIENCE)
+    return page
 
 
 def picture(page, name: str) -> Path:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from ingestion.dbt_command import spare_stack_walks
+from local_databricks import packages
 from local_databricks.packages import resolve
 from tests.conftest import python
 
@@ -48,6 +50,7 @@ def dbt(*arguments: str, env: dict[str, str], project: Path = ROOT, may_fail: bo
     """
     from dbt.cli.main import dbtRunner
 
+    spare_stack_walks()
     resolve()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in env.items():
@@ -160,6 +163,8 @@ class PackageHub:
 def package_hub(monkeypatch, tmp_path) -> Iterator[PackageHub]:
     """A hub that DBT_PACKAGE_HUB_URL names, and an empty cache."""
     hub = PackageHub()
+    # it answers from a thread of this process, which a busy machine may hold up for longer than the usual three seconds
+    monkeypatch.setattr(packages, "PROBE_SECONDS", 120.0)
     monkeypatch.setenv("DBT_PACKAGE_HUB_URL", hub.url)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield hub

@@ -47,18 +47,17 @@ def spark(tmp_path_factory):
 class SchemaRegistry:
     """`GET /schemas/ids/{id}` of Confluent's schema registry for the schemas that `schemas` has by id; asks for key:secret.
 
-    `requests` are the paths that were asked for; `is_up` False answers 503.
+    `answered` are the schemas that were asked for and told, by id; `is_up` False answers 503.
     """
 
     def __init__(self) -> None:
         self.schemas: dict[int, dict] = {}
-        self.requests: list[str] = []
+        self.answered: list[int] = []
         self.is_up = True
         registry = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                registry.requests.append(self.path)
                 number = int(self.path.removeprefix("/schemas/ids/"))
                 status, answer = 200, {"schema": json.dumps(registry.schemas.get(number))}
                 if self.headers.get("Authorization") != "Basic a2V5OnNlY3JldA==":  # key:secret
@@ -67,6 +66,8 @@ class SchemaRegistry:
                     status, answer = 503, {"error_code": 50302, "message": "no leader"}
                 elif number not in registry.schemas:
                     status, answer = 404, {"error_code": 40403, "message": f"Schema {number} not found"}
+                if status == 200:
+                    registry.answered.append(number)
                 self.send_response(status)
                 self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
                 self.end_headers()

@@ -110,7 +110,7 @@ def _installed(name: str, packages: tuple[str, ...], install: Callable[[Path], l
     if not folder.is_dir():
         caches.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(dir=caches))  # and then moved as a whole: another process may do the same
-        done = subprocess.run([*install(made), *packages], capture_output=True, text=True, timeout=300)
+        done = subprocess.run([*install(made), *packages], capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stdout + done.stderr
         try:
             made.rename(folder)
@@ -135,7 +135,7 @@ def faults_of_m(expressions: dict[str, str]) -> dict[str, str | None]:
     folder = _installed("power-bi-m-parser", (M_PARSER,), lambda folder: ["npm", "install", *options, folder])
     done = subprocess.run(
         ["node", "-e", M], input=json.dumps(expressions), env={**os.environ, "NODE_PATH": str(folder / "node_modules")},
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -147,7 +147,7 @@ def read_by_tom(folder: Path) -> dict[str, Any]:
         pytest.skip(f"there is no .NET runtime on the Python package index for {platform.machine()}")
     done = subprocess.run(
         [sys.executable, "-c", TOM, folder],
-        env={**os.environ, "PYTHONPATH": str(tools())}, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(tools())}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     if done.returncode:
         raise ValueError(done.stderr.strip())

@@ -98,7 +98,7 @@ def undisturbed(tmp_path_factory) -> Iterator[FirstRun]:
     with lakehouse(folder / ".lakehouse") as environment:
         assert python("-m", "ingestion.demo_source", "up", "--invoices", str(INVOICES), env=environment).returncode == 0
         done = subprocess.run(
-            ["make", "run"], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=900
+            ["make", "run"], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=1800
         )
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
         yield FirstRun(folder, environment, done.stdout, contents(environment, *GOLD), datetime.now(UTC).date())

@@ -18,7 +18,7 @@ from ingestion.settings import IngestionError
 from local_databricks.spark import SPARK_JARS, find_java, maven_jars
 
 KAFKA = ("org.apache.kafka", "kafka_2.13", "4.1.1")
-START_SECONDS = 60
+START_SECONDS = 300
 _CLUSTER_ID = "aW52b2ljZXNjb3VudHJpZQ"  # any 16 bytes in base64; one cluster is as good as another here
 _SMALL = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 
@@ -117,7 +117,7 @@ class Producer:
         # Without recovery of metadata: it forgets the topics of a broker that is down, and each send() then waits a minute.
         self._producer = kafka.producer.KafkaProducer(
             {
-                "bootstrap.servers": servers, "acks": "all", "linger.ms": "5", "delivery.timeout.ms": "60000",
+                "bootstrap.servers": servers, "acks": "all", "linger.ms": "5", "delivery.timeout.ms": "300000",
                 "request.timeout.ms": "5000", "metadata.recovery.strategy": "none",
                 "key.serializer": serializer, "value.serializer": serializer,
             }

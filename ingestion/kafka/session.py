@@ -20,7 +20,7 @@ from ingestion.settings import IngestionError
 SPARK_VERSION = "4.1.1"
 KAFKA_SOURCE = ("org.apache.spark", "spark-sql-kafka-0-10_2.13", SPARK_VERSION)
 AVRO = ("org.apache.spark", "spark-avro_2.13", SPARK_VERSION)
-START_SECONDS = 120
+START_SECONDS = 300
 _GATEWAY = ("PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET")
 
 #: A stream that fails is told in one sentence by its caller.

@@ -12,6 +12,7 @@ import java.sql.Timestamp;
 import java.sql.Types;
 import java.util.Arrays;
 import java.util.Properties;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
  * Reads a table of Databricks by JDBC: what a user's program does, and what a BI tool asks before.
@@ -84,7 +85,7 @@ public class ReadTable {
         count(metadata.getFunctions(catalog, schema, "%")),
         count(metadata.getTables("another_catalog", schema, "%", null)));
     print("types", count(metadata.getTypeInfo()) > 0, "table types", count(metadata.getTableTypes()) > 0);
-    print("here", connection.getCatalog(), connection.getSchema(), connection.isValid(10));
+    print("here", connection.getCatalog(), connection.getSchema(), connection.isValid(300));
     connection.setSchema(schema);
     print("then", connection.getSchema());
   }
@@ -173,14 +174,19 @@ public class ReadTable {
 
   static void cancel(Connection connection) throws Exception {
     try (Statement statement = connection.createStatement()) {
+      AtomicBoolean ended = new AtomicBoolean();
       Thread canceller =
           new Thread(
               () -> {
-                try {
-                  Thread.sleep(1500);
-                  statement.cancel();
-                } catch (InterruptedException | SQLException error) {
-                  print("cancel failed", error);
+                // again and again: a driver does nothing, or complains, as long as it has no handle of the statement, over
+                // which a busy machine may take long
+                for (int wait = 1500; !ended.get(); wait = 300) {
+                  try {
+                    Thread.sleep(wait);
+                    statement.cancel();
+                  } catch (InterruptedException | SQLException tooEarly) {
+                    continue;
+                  }
                 }
               });
       canceller.start();
@@ -191,6 +197,7 @@ public class ReadTable {
       } catch (SQLException error) {
         print("cancelled", error.getSQLState(), System.currentTimeMillis() - start);
       }
+      ended.set(true);
       canceller.join();
     }
     try (Statement statement = connection.createStatement();

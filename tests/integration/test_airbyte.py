@@ -97,9 +97,11 @@ def test_records_land_as_airbytes_destination_lays_them_out_and_outlive_a_kill(h
     assert len(rows(home, "countries")) == 2
     assert airbyte.sync(airbyte.read_config(config)).rows["countries"] >= 2
     found = rows(home, "countries")
-    assert {row["country_code"] for row in found} == {"DE", "NA"} and len(found) in (4, 6)
+    syncs = {json.loads(row["_airbyte_meta"])["sync_id"] for row in found}
+    assert {row["country_code"] for row in found} == {"DE", "NA"}
+    # the kill came before its records were in PyAirbyte's cache, or after that; or even after it had handed them over
+    assert (len(found), len(syncs)) in ((4, 2), (6, 2), (6, 3))
     assert len({row["_airbyte_raw_id"] for row in found}) == len(found)
-    assert len({json.loads(row["_airbyte_meta"])["sync_id"] for row in found}) == 2
 
 
 def test_a_hand_over_lands_once_however_often_it_is_found(home, tmp_path):  # noqa: F811
@@ -157,7 +159,7 @@ def program(process: psutil.Process) -> str:
         return ""
 
 
-def until(condition, seconds: float = 60):
+def until(condition, seconds: float = 600):
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end

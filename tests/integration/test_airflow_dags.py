@@ -9,6 +9,7 @@ from ingestion.source import CONTRACTS
 from invoices_countries.dbt import is_watched, left_over_tests
 from tests.conftest import ROOT, python
 from tests.fixtures_dbt import NOWHERE, parsed  # noqa: F401
+from tests.fixtures_notices import UNHURRIED
 
 DAGS = {"ingest", "transform", "publish", "maintenance"}
 PACKAGE = "invoices_countries"
@@ -35,6 +36,7 @@ def facts_of(manifest, tmp_path_factory):
         }
         (folder / "manifest.json").write_text(json.dumps(manifest if loaders == ("dlt",) else manifest | {"sources": sources}))
         environment = {
+            **UNHURRIED,
             "AIRFLOW_HOME": str(folder),
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "airflow" / "dags"),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "airflow" / "plugins"),

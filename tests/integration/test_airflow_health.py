@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import threading
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +16,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_DELTA
 
 from tests.conftest import ROOT
-from tests.fixtures_notices import Receivers, airflow_environment, listening, running_airflow, until
+from tests.fixtures_notices import Receivers, airflow_environment, answered, listening, running_airflow, until
 
 DASHBOARD = ROOT / "deploy" / "monitoring" / "airflow_dashboard.json"
 
@@ -30,18 +31,27 @@ from pathlib import Path
 
 from airflow.sdk import DAG, task
 
+from invoices_countries import notices
 from invoices_countries.notices import dag_callbacks, deadline_alert, task_callbacks
 from invoices_countries.settings import BRONZE, GOLD
+
+notices.SEND_SECONDS = 120  # nobody waits for it where all answer
 
 TOGETHER = Path(os.environ["TOGETHER"])
 ARGUMENTS = {"start_date": datetime(2026, 1, 1, tzinfo=UTC), "schedule": None, "max_active_runs": 1, **dag_callbacks()}
 DEFAULTS = {"owner": "Data platform", "retries": 0, "retry_delay": timedelta(seconds=1), **task_callbacks()}
 
 
+def settle_slowly():
+    """Let the tasks that fail beside each other be as slow at telling it as a busy machine makes them."""
+    notices.SETTLE_SECONDS = 12
+
+
 def all_at_once(number, of):
     """Wait for the others, so that all fail in the same moment, in different processes."""
+    settle_slowly()
     (TOGETHER / str(number)).touch()
-    end = time.monotonic() + 90
+    end = time.monotonic() + 600
     while len(list(TOGETHER.iterdir())) < of:
         assert time.monotonic() < end, "the others did not come"
         time.sleep(0.005)
@@ -82,6 +92,7 @@ with DAG("flaky", default_args={**DEFAULTS, "retries": 1}, **ARGUMENTS):
 
     @task
     def sometimes(number, ti):
+        settle_slowly()
         if ti.try_number == 1:
             raise TimeoutError(f"no answer within {number} s")
 
@@ -114,7 +125,7 @@ with DAG("lost", default_args=DEFAULTS, **ARGUMENTS):
 
     loses_its_worker()
 
-with DAG("slow", default_args=DEFAULTS, dagrun_timeout=timedelta(seconds=45), deadline=deadline_alert(0.05), **ARGUMENTS):
+with DAG("slow", default_args=DEFAULTS, dagrun_timeout=timedelta(seconds=60), deadline=deadline_alert(0.05), **ARGUMENTS):
 
     @task
     def sleeps():
@@ -132,24 +143,27 @@ class Metrics:
     counted: set[int] = field(default_factory=set)
     labels: dict[str, set[str]] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
+    lock: Any = field(default_factory=threading.Lock)  # each process of Airflow sends by itself
 
     def take(self, raw: bytes) -> None:
         request = ExportMetricsServiceRequest.FromString(raw)
         for metric in (each for of in request.resource_metrics for scope in of.scope_metrics for each in scope.metrics):
             kind = metric.WhichOneof("data")
             data = getattr(metric, kind)
-            self.found[metric.name] = (kind, metric.unit)
-            if kind == "sum" and data.is_monotonic:
-                self.counted.add(data.aggregation_temporality)
-            labels = self.labels.setdefault(metric.name, set())
-            labels.update(attribute.key for point in data.data_points for attribute in point.attributes)
+            with self.lock:
+                self.found[metric.name] = (kind, metric.unit)
+                if kind == "sum" and data.is_monotonic:
+                    self.counted.add(data.aggregation_temporality)
+                labels = self.labels.setdefault(metric.name, set())
+                labels.update(attribute.key for point in data.data_points for attribute in point.attributes)
 
     def prometheus(self) -> dict[str, set[str]]:
         """Names and labels in Prometheus, https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/."""
         names = {}
-        for name, (kind, unit) in self.found.items():
-            told = re.sub(r"[^a-zA-Z0-9_:]", "_", name) + {"ms": "_milliseconds", "": ""}[unit]
-            names[told + ("_total" if kind == "sum" else "")] = self.labels[name]
+        with self.lock:
+            for name, (kind, unit) in self.found.items():
+                told = re.sub(r"[^a-zA-Z0-9_:]", "_", name) + {"ms": "_milliseconds", "": ""}[unit]
+                names[told + ("_total" if kind == "sum" else "")] = set(self.labels[name])
         return names
 
 
@@ -165,19 +179,22 @@ class Platform:
 
     def trigger(self, dag_id: str, **conf: Any) -> str:
         """Start a run and return its id."""
-        body = {"logical_date": None, "conf": conf}
-        done = self.session.post(f"{self.address}/api/v2/dags/{dag_id}/dagRuns", json=body, timeout=30)
+        run = f"manual__{uuid.uuid4()}"  # of its own, so that asking twice starts it once
+        body, url = {"dag_run_id": run, "logical_date": None, "conf": conf}, f"{self.address}/api/v2/dags/{dag_id}/dagRuns"
+        done = answered(lambda: self.session.post(url, json=body, timeout=300))
         assert done.ok, done.text
-        return done.json()["dag_run_id"]
+        return run
 
     def state(self, dag_id: str, run_id: str) -> str:
         """The state of a run."""
-        return self.session.get(f"{self.address}/api/v2/dags/{dag_id}/dagRuns/{run_id}", timeout=30).json()["state"]
+        url = f"{self.address}/api/v2/dags/{dag_id}/dagRuns/{run_id}"
+        return answered(lambda: self.session.get(url, timeout=300)).json()["state"]
 
     def ended(self, dag_id: str, run_id: str) -> str:
         """Wait for the end of a run and give its state."""
-        until(lambda: self.state(dag_id, run_id) in ("success", "failed"), what=f"{dag_id} ends")
-        return self.state(dag_id, run_id)
+        return until(
+            lambda: state if (state := self.state(dag_id, run_id)) in ("success", "failed") else "", what=f"{dag_id} ends"
+        )
 
     def told(self, dag_id: str, event: str) -> dict[str, Any]:
         """Wait for a notice by the webhook, and give it."""
@@ -186,7 +203,7 @@ class Platform:
 
     def health(self, **parameters: float) -> tuple[int, dict[str, Any]]:
         """What a monitor without a session sees."""
-        answer = requests.get(f"{self.address}/invoices-health/", params=parameters, timeout=30)
+        answer = requests.get(f"{self.address}/invoices-health/", params=parameters, timeout=300)
         return answer.status_code, answer.json()
 
 
@@ -233,7 +250,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory, metrics: tuple[Metrics, s
             **receivers.connections(),
             AIRFLOW_VAR_INVOICES_COUNTRIES=json.dumps({"notices": routes}),
             TOGETHER=str(home / "together"),
-            AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT="15",
+            # a worker that is lost is found while the slow run goes on; one that a busy machine holds up is not lost
+            AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT="45",
             AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL="2",
             AIRFLOW__METRICS__OTEL_ON="True",
             AIRFLOW__METRICS__LEGACY_NAMES_ON="False",
@@ -247,15 +265,15 @@ def platform(tmp_path_factory: pytest.TempPathFactory, metrics: tuple[Metrics, s
 
             def up() -> bool:
                 try:
-                    return session.get(f"{address}/api/v2/monitor/health", timeout=5).ok
-                except requests.ConnectionError:
+                    return session.get(f"{address}/api/v2/monitor/health", timeout=30).ok
+                except requests.RequestException:
                     return False
 
-            until(up, 300, "the API server answers")
+            until(up, what="the API server answers")
             session.headers["Authorization"] = (
-                f"Bearer {session.get(f'{address}/auth/token', timeout=30).json()['access_token']}"
+                f"Bearer {session.get(f'{address}/auth/token', timeout=300).json()['access_token']}"
             )
-            until(lambda: session.get(f"{address}/api/v2/dags/slow", timeout=30).ok, 300, "the DAGs are read")
+            until(lambda: session.get(f"{address}/api/v2/dags/slow", timeout=300).ok, what="the DAGs are read")
             yield Platform(address, receivers, metrics[0], environment, session)
         for dag_id, most in {"storm": 3, "flaky": 2, "killed": 1, "lost": 1, "slow": 2}.items():
             assert len(receivers.webhooks(dag_id)) <= most, f"{dag_id} told something twice, after its test"
@@ -270,10 +288,12 @@ def unloaded(platform: Platform) -> tuple[int, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def runs(platform: Platform, unloaded: tuple[int, dict[str, Any]]) -> dict[str, str]:
-    """One run of each DAG, started together."""
-    return {
+    """One run of each DAG, started together, when the slow one's deadline has been told: that must be before its time-out."""
+    slow = {"slow": platform.trigger("slow")}
+    platform.told("slow", "deadline")
+    return slow | {
         dag_id: platform.trigger(dag_id, **({"fail": True} if dag_id == "healing" else {}))
-        for dag_id in ("slow", "storm", "lost", "flaky", "killed", "healing")
+        for dag_id in ("storm", "lost", "flaky", "killed", "healing")
     }
 
 
@@ -352,19 +372,19 @@ def test_health_follows_the_runs_and_recovery_is_told_once(platform, unloaded, r
 
     assert platform.ended("healing", platform.trigger("healing")) == "success"
     told = platform.told("healing", "recovery")
-    assert re.fullmatch(r"healing: recovered after \d min", told["title"])
+    assert re.fullmatch(r"healing: recovered after (\d+ h )?\d+ min", told["title"])
     assert told["facts"]["what"] == "the run succeeded after 2 failed runs"
     status, told = platform.health()
     assert (status, told["status"], told["problems"]) == (200, "fresh", [])
-    assert told["dags"]["healing"]["last_state"] == "success" and 0 <= told["assets"]["gold"]["age_minutes"] < 5
+    assert told["dags"]["healing"]["last_state"] == "success" and 0 <= told["assets"]["gold"]["age_minutes"] < 60
     assert platform.ended("healing", platform.trigger("healing")) == "success"
     assert len(platform.receivers.webhooks("healing", "recovery")) == 1
 
     status, told = platform.health(max_age_minutes=0.0001)
     assert (status, told["status"]) == (503, "stale") and told["problems"][0].startswith("bronze is ")
     assert platform.health(max_age_minutes=-1)[0] == 422
-    assert requests.head(f"{platform.address}/invoices-health/", timeout=30).status_code == 200
-    bare = requests.get(f"{platform.address}/invoices-health", timeout=30, allow_redirects=False)
+    assert requests.head(f"{platform.address}/invoices-health/", timeout=300).status_code == 200
+    bare = requests.get(f"{platform.address}/invoices-health", timeout=300, allow_redirects=False)
     assert bare.json()["status"] == "fresh", "Airflow's UI answers 200 to every path that nobody else has"
 
 
@@ -379,7 +399,7 @@ def test_a_task_whose_worker_was_lost_is_told_by_the_dag_processor(platform, run
 def test_what_was_told_is_forgotten_when_a_run_succeeds(platform, runs):
     platform.told("flaky", "recovery")
     platform.ended("storm", runs["storm"])
-    told = platform.session.get(f"{platform.address}/api/v2/variables", params={"limit": 100}, timeout=30).json()["variables"]
+    told = platform.session.get(f"{platform.address}/api/v2/variables", params={"limit": 100}, timeout=300).json()["variables"]
     remembered = " ".join(each["description"] or "" for each in told)
     assert runs["flaky"] not in remembered and runs["storm"] in remembered
 
@@ -391,21 +411,24 @@ def test_the_dashboard_asks_for_nothing_that_airflow_does_not_emit(platform, run
     dashboard = json.loads(DASHBOARD.read_text())
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     used = set(re.findall(r"\b(?:airflow|invoices)_\w+", " ".join(expressions)))
-    scraped = requests.get(f"{platform.address}/invoices-health/metrics", timeout=30).text
+    scraped = requests.get(f"{platform.address}/invoices-health/metrics", timeout=300).text
     ours = {
         name: set(re.findall(rf"^{name}{{(\w+)=", scraped, re.MULTILINE))
         for name in re.findall(r"^# TYPE (\w+)", scraped, re.M)
     }
 
     def missing() -> set[str]:
-        return used - platform.metrics.prometheus().keys() - ours.keys()
+        """Metrics that have not come, and expressions with a label that none of their metrics has had."""
+        emitted = platform.metrics.prometheus() | ours
+        found = used - emitted.keys()
+        for expression in expressions:
+            labels = {each.strip() for group in re.findall(r"by \(([^)]*)\)", expression) for each in group.split(",")}
+            labels |= set(re.findall(r"(\w+)=\"", expression))
+            known = set().union(*(emitted.get(name, ()) for name in re.findall(r"\b(?:airflow|invoices)_\w+", expression)))
+            if not labels <= known:
+                found.add(expression)
+        return found
 
-    until(lambda: not missing(), 120, lambda: f"every metric of the dashboard arrives; {sorted(missing())} did not")
+    until(lambda: not missing(), 300, lambda: f"every metric of the dashboard arrives; {sorted(missing())} did not")
     assert len(used) >= 12
-    emitted = platform.metrics.prometheus() | ours
-    for expression in expressions:
-        labels = {each.strip() for group in re.findall(r"by \(([^)]*)\)", expression) for each in group.split(",")}
-        labels |= set(re.findall(r"(\w+)=\"", expression))
-        known = set().union(*(emitted[name] for name in re.findall(r"\b(?:airflow|invoices)_\w+", expression)))
-        assert labels <= known, expression
     assert platform.metrics.counted == {AGGREGATION_TEMPORALITY_DELTA}, "counters of short-lived tasks add up only as deltas"

@@ -5,15 +5,16 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conftest import free_port, python
-from tests.fixtures_airflow import Airflow, Webhook, airflow_over
-from tests.fixtures_browser import browser, picture  # noqa: F401
+from tests.fixtures_airflow import SECONDS, Airflow, Webhook, airflow_over
+from tests.fixtures_browser import browser, new_page, picture  # noqa: F401
 from tests.fixtures_run import GOLD, contents, copy_of_the_repository, query
 
 INVOICES = 1_000
@@ -40,6 +41,7 @@ def airflow(tmp_path_factory, webhook) -> Iterator[Airflow]:
     settings = {
         "ingest_schedule": None,
         "retry_seconds": 2,
+        "retries": 8,  # what is down is there again at the third try, or at a later one where the machine is slow to start it
         "source": {"compare_keys": True},
         "notices": [{"channel": "webhook", "connection": "invoices_webhook", "on": ["failure", "retry", "recovery"]}],
     }
@@ -56,7 +58,7 @@ def airflow(tmp_path_factory, webhook) -> Iterator[Airflow]:
 
 def reached(airflow: Airflow, run: str, task: str) -> None:
     """Wait until a run of transform has done a task."""
-    airflow.until(lambda: airflow.tasks("transform", run)[task]["state"] == "success", 300, f"{task} is not reached")
+    airflow.until(lambda: airflow.tasks("transform", run)[task]["state"] == "success", SECONDS, f"{task} is not reached")
 
 
 def source(airflow: Airflow, statement: str) -> None:
@@ -90,7 +92,7 @@ def test_the_ui_shows_the_grid_and_the_graph(airflow, browser):  # noqa: F811
     """Signed in with the printed password: every task of the run in the grid, the dbt graph's nodes and edges in the graph."""
     (run,) = airflow.runs("transform")
     tasks = airflow.tasks("transform", run)
-    page = browser.new_page(viewport={"width": 1800, "height": 1200})
+    page = new_page(browser, viewport={"width": 1800, "height": 1200})
     faults = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.goto(airflow.url)
@@ -102,8 +104,8 @@ def test_the_ui_shows_the_grid_and_the_graph(airflow, browser):  # noqa: F811
     page.get_by_test_id("expand-all-button").click()
     page.get_by_text("gold_is_ready").first.wait_for()
     names = {name.removeprefix("dbt.") for name in tasks}
-    for name in names:
-        assert page.get_by_text(name, exact=True).count(), f"the grid lacks {name}"
+    for name in names:  # waits for it: a name that the grid lacks is the error's text
+        page.get_by_text(name, exact=True).first.wait_for(state="attached")
     picture(page, "airflow_grid")
 
     page.get_by_label("Show Graph").click()
@@ -146,7 +148,7 @@ def bad_day(airflow) -> BadDay:
     assert python("-m", "ingestion.demo_source", "down", env=airflow.environment).returncode == 0
     known = set(airflow.runs("transform"))
     run = airflow.trigger("ingest", since="2020-01-01")  # and what changed since then is read again, and not landed again
-    airflow.until(lambda: len(airflow.tries("ingest", run, "load_bronze")) >= 3, 300, "no third try")
+    airflow.until(lambda: len(airflow.tries("ingest", run, "load_bronze")) >= 3, SECONDS, "no third try")
     assert python("-m", "ingestion.demo_source", "up", env=airflow.environment).returncode == 0
     assert airflow.finished("ingest", run) == "success"
     return BadDay(run, airflow.new_run("transform", known), model, text, gold)
@@ -158,16 +160,20 @@ def test_a_source_that_is_down_for_two_tries(airflow, webhook, bad_day):
     assert tries[-1] == "success" and len(tries) >= 3 and set(tries[:-1]) <= {"up_for_retry", "failed"}
     found = airflow.returned("ingest", bad_day.ingest, "load_bronze")
     assert found["already there"]["invoices"] > INVOICES / 2 and 0 < found["landed"]["invoices"] < INVOICES / 2
-    told = webhook.of(bad_day.ingest)  # one notice for all tries; the end comes later
-    assert [each["event"] for each in told] in (["retry"], ["retry", "recovery"]), told
+    # One notice for all tries that fail alike; the end comes later. A try may meet the source while it starts, another cause.
+    told = webhook.of(bad_day.ingest)
+    retries = [each["facts"]["why"] for each in told if each["event"] == "retry"]
+    assert [each["event"] for each in told] in (["retry"] * len(retries), ["retry"] * len(retries) + ["recovery"]), told
+    assert 1 <= len(set(retries)) == len(retries) <= 2, told
 
 
 def test_a_killed_scheduler_is_started_again_and_goes_on(airflow, bad_day):
     reached(airflow, bad_day.transform, "dbt.stg_invoices")
     scheduler = airflow.component("scheduler")
     for process in (*scheduler.children(recursive=True), scheduler):
-        process.kill()
-    airflow.until(lambda: "scheduler ended" in airflow.log.read_text(), 300, "nobody starts it again")
+        with suppress(psutil.NoSuchProcess):  # a task that has just ended
+            process.kill()
+    airflow.until(lambda: "scheduler ended" in airflow.log.read_text(), SECONDS, "nobody starts it again")
     assert airflow.finished("transform", bad_day.transform) == "failed", "the contract is broken"
     silver = [name for name in airflow.tasks("transform", bad_day.transform) if name.startswith("dbt.silver_")]
     assert len(silver) > 5
@@ -195,20 +201,21 @@ def test_mended_and_cleared_the_run_survives_a_killed_endpoint_and_quarantines_t
     run = bad_day.transform
     bad_day.model.write_text(bad_day.text)
     airflow.call("POST", "dags/transform/clearTaskInstances", {"dry_run": False, "dag_run_id": run, "only_failed": True})
-    airflow.until(lambda: airflow.runs("transform")[run] != "failed", 300, "the cleared run does not begin")
+    airflow.until(lambda: airflow.runs("transform")[run] != "failed", SECONDS, "the cleared run does not begin")
 
     # in the middle of a statement: a client that has not connected yet would just wait until the endpoint is back
+    status = python("-m", "local_databricks", "status", env=airflow.environment).stdout
+    endpoint = int(re.search(r"endpoint pid (\d+)", status)[1])
     log = f"dag_id=transform/run_id={run}/task_id=dbt.fct_invoices/attempt=2.log"
     log = airflow.home / "airflow" / "logs" / log
-    airflow.until(lambda: log.exists() and "START sql incremental model" in log.read_text(), 300, "gold is not reached")
-    status = python("-m", "local_databricks", "status", env=airflow.environment).stdout
-    os.kill(int(re.search(r"endpoint pid (\d+)", status)[1]), signal.SIGKILL)
-    airflow.until(lambda: len(airflow.tries("transform", run, "dbt.fct_invoices")) > 2, 300, "nothing is retried")
+    airflow.until(lambda: log.exists() and "START sql incremental model" in log.read_text(), SECONDS, "gold is not reached")
+    os.kill(endpoint, signal.SIGKILL)
+    airflow.until(lambda: len(airflow.tries("transform", run, "dbt.fct_invoices")) > 2, SECONDS, "nothing is retried")
     up = python("-m", "local_databricks", "up", env=airflow.environment)
     assert up.returncode == 0, up.stderr
     assert airflow.finished("transform", run) == "success"
     assert {task["state"] for task in airflow.tasks("transform", run).values()} == {"success"}
-    airflow.until(lambda: any(each["event"] == "recovery" for each in webhook.of(run)), 300, "no recovery is told")
+    airflow.until(lambda: any(each["event"] == "recovery" for each in webhook.of(run)), SECONDS, "no recovery is told")
 
     rejected = query(airflow.environment, "select reasons from silver.rejected_invoices where invoice_id = 987654321")
     assert [list(row[0]) for row in rejected] == [["amounts_do_not_add_up"]]

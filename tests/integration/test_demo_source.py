@@ -1,9 +1,11 @@
 """The embedded PostgreSQL of the demo: starting, stopping, surviving, and its business days."""
 
+import contextlib
 import hashlib
 import os
 import subprocess
 import sys
+import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -35,8 +37,17 @@ def digest(server: Server) -> str:
 
 
 def ended(process: psutil.Process) -> bool:
-    """Tell whether a process ended; where nobody inherits orphans, it stays as a zombie."""
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    """Tell whether a process ends; where nobody inherits orphans, it stays as a zombie.
+
+    PostgreSQL removes its pid file, for which pg_ctl waits, a moment before.
+    """
+    end = time.monotonic() + 60
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.02)
+    return True
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def processes(environment: dict[str, str]) -> tuple[psutil.Process, psutil.Proce
 
 def get(environment: dict[str, str], path: str, token: str | None = None) -> requests.Response:
     return requests.get(
-        f"https://{environment['LOCAL_DATABRICKS_HOST']}{path}", timeout=60,
+        f"https://{environment['LOCAL_DATABRICKS_HOST']}{path}", timeout=300,
         headers={"Authorization": f"Bearer {token or environment['LOCAL_DATABRICKS_TOKEN']}"},
         verify=environment["LOCAL_DATABRICKS_CA_FILE"],
     )  # fmt: skip
@@ -169,7 +169,7 @@ def cpu_seconds(process: psutil.Process, during: float) -> float:
     return process.cpu_times().user - before
 
 
-def until(condition, seconds: float = 120) -> bool:
+def until(condition, seconds: float = 600) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
@@ -192,7 +192,7 @@ def test_a_cancelled_statement_stops_in_spark(endpoint, cursor):
     thread.start()
     assert until(lambda: cursor.active_command_id and cpu_seconds(spark, 0.5) > 0.2), "the statement does not run"
     cursor.cancel()
-    thread.join(60)
+    thread.join(600)
     assert not thread.is_alive()
     assert until(lambda: cpu_seconds(spark, 1) < 0.2), "Spark still computes"
 
@@ -204,7 +204,7 @@ def test_a_statement_whose_client_was_killed_stops_in_spark(endpoint):
     assert until(lambda: cpu_seconds(spark, 0.5) > 0.2), "the statement does not run"
     client.kill()
     client.wait()
-    assert until(lambda: cpu_seconds(spark, 1) < 0.2, 40), "Spark still computes"
+    assert until(lambda: cpu_seconds(spark, 1) < 0.2), "Spark still computes"
 
 
 def test_closing_a_half_read_result_stops_its_job(endpoint, cursor):
@@ -302,25 +302,34 @@ def test_sparks_own_port_refuses_who_has_no_token(endpoint):
 # ---- the processes
 
 
+def ended(process: psutil.Process) -> bool:
+    """Whether it has ended; where nobody inherits orphans, it stays as a zombie."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # between the two questions
+        return True
+
+
 def test_kill_9_of_either_process_loses_no_table_and_down_leaves_no_orphan(tmp_path):
     with running_endpoint(tmp_path) as environment:
         with connect(environment) as connection, connection.cursor() as cursor:
             cursor.execute("create schema kept")
             cursor.execute("create table kept.t as select id from range(1000)")
-            failed = []
+            failed, busy = [], connection.cursor()
 
             def slow():
                 try:
-                    connection.cursor().execute(SLOW)
+                    busy.execute(SLOW)
                 except Error as error:
                     failed.append(str(error))
 
             thread = threading.Thread(target=slow)
             thread.start()
             endpoint_process, spark = processes(environment)
-            assert until(lambda: cpu_seconds(spark, 2) > 1), "the statement does not run"
+            # the endpoint has taken it, and Spark gets what other programs leave of the processors
+            assert until(lambda: busy.active_command_id and cpu_seconds(spark, 1) > 0.2), "the statement does not run"
             os.kill(spark.pid, signal.SIGKILL)
-            thread.join(60)
+            thread.join(600)
             assert not thread.is_alive(), "the client hangs when Spark dies"
             assert "LOCAL_ENGINE_STOPPED" in failed[0]
             # the same session goes on once Spark was started again
@@ -330,15 +339,15 @@ def test_kill_9_of_either_process_loses_no_table_and_down_leaves_no_orphan(tmp_p
 
         endpoint_process, spark = processes(environment)
         os.kill(endpoint_process.pid, signal.SIGKILL)
-        assert until(lambda: not spark.is_running() or spark.status() == psutil.STATUS_ZOMBIE), "Spark is an orphan"
-        assert python("-m", "local_databricks", "up", env=environment, timeout=120).returncode == 0
+        assert until(lambda: ended(spark)), "Spark is an orphan"
+        assert python("-m", "local_databricks", "up", env=environment).returncode == 0
         with connect(environment) as connection, connection.cursor() as cursor:
             cursor.execute("select count(*) from kept.t")
             assert cursor.fetchone()[0] == 1000
 
         found = processes(environment)
         assert "stopped" in python("-m", "local_databricks", "down", env=environment).stdout
-        assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in found)
+        assert until(lambda: all(map(ended, found))), "the endpoint or Spark is an orphan"
         assert "not running" in python("-m", "local_databricks", "down", env=environment).stdout
         assert python("-m", "local_databricks", "status", env=environment).returncode == 3
 

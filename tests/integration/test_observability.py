@@ -15,7 +15,7 @@ from local_databricks.packages import resolve
 from observability.alerts import ONE_MESSAGE_FROM
 from observability.incidents import FOUND_BY
 from tests.conftest import ROOT, python
-from tests.fixtures_browser import browser, picture  # noqa: F401
+from tests.fixtures_browser import browser, new_page, picture  # noqa: F401
 from tests.fixtures_dbt import dbt, environment_of, parsed  # noqa: F401
 from tests.fixtures_notices import ALERTS, Receivers, listening
 from tests.fixtures_run import clients, lakehouse, query
@@ -39,7 +39,7 @@ def receivers() -> Iterator[Receivers]:
 
 
 def done(environment: dict[str, str], *arguments: str) -> str:
-    found = python("-m", *arguments, env=environment, timeout=600)
+    found = python("-m", *arguments, env=environment, timeout=1800)
     assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
     return found.stdout
 
@@ -121,7 +121,7 @@ def test_a_run_that_takes_far_longer_than_usual_is_told(days, tmp_path):
 
 def test_the_report_and_the_page_of_runs_open_without_a_network(days, browser, tmp_path):  # noqa: F811
     done(days.environment, "observability", "report", "--folder", str(tmp_path))
-    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page = new_page(browser, viewport={"width": 1400, "height": 1000})
     asked, faults = [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -130,7 +130,7 @@ def test_the_report_and_the_page_of_runs_open_without_a_network(days, browser, t
     picture(page, "elementary_report")
     page.get_by_text("Test Results", exact=True).first.click()
     page.get_by_text("column_anomalies").first.wait_for()
-    assert page.get_by_text("customer_id").count()
+    page.get_by_text("customer_id").first.wait_for(state="attached")
     picture(page, "elementary_test_results")
     page.goto((tmp_path / "runs.html").as_uri())
     page.get_by_role("cell", name="fct_invoices", exact=True).wait_for()

@@ -4,23 +4,25 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pytest
 import requests
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 from ingestion.settings import IngestionError, in_environment
 from serving import node, site
 from serving.server import application
 from tests.conftest import clients, free_port
-from tests.fixtures_browser import browser, picture  # noqa: F401
+from tests.fixtures_browser import PATIENCE, browser, picture  # noqa: F401
 from tests.fixtures_run import FirstRun, query
 
 #: Each page by its address, with what shows that its figures have come.
@@ -47,8 +49,10 @@ def serve(folder: Path) -> tuple[uvicorn.Server, str]:
     port = free_port()
     config = uvicorn.Config(application(folder), host="127.0.0.1", port=port, log_level="warning", lifespan="off")
     running = uvicorn.Server(config)
-    threading.Thread(target=running.run, daemon=True).start()
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
     while not running.started:
+        assert thread.is_alive(), f"nobody can listen on port {port}"
         time.sleep(0.02)
     return running, f"http://127.0.0.1:{port}/reports/"
 
@@ -92,6 +96,7 @@ class Reader:
     def __init__(self, browser, address: str, size: str = "desktop", scheme: str = "light"):  # noqa: F811
         self.address, self.outside, self.wrong = address, [], []
         self.context = browser.new_context(viewport=SIZES[size], color_scheme=scheme)
+        self.context.set_default_timeout(PATIENCE)
         origin = address.removesuffix("reports/")
         self.context.on("request", lambda request: self._asked(request.url, origin))
         self.context.route(lambda url: not url.startswith(origin), lambda route: route.abort())
@@ -109,7 +114,7 @@ class Reader:
         self.ready(path.partition("?")[0])
 
     def ready(self, path: str) -> None:
-        self.page.wait_for_selector(PAGES[path], timeout=60_000)
+        self.page.wait_for_selector(PAGES[path])
         self.page.wait_for_load_state("networkidle")
         self.page.wait_for_function("!document.querySelector('article').innerText.includes('Loading...')")
 
@@ -162,17 +167,34 @@ def total(rows: list[tuple], column: int, month: date) -> Decimal:
 
 
 def rows_of_table(page, query_name: str) -> list[list[str]]:
-    """The cells of every page of one of Evidence's tables."""
+    """The cells of every page of one of Evidence's tables, once it has any."""
     table, found = page.locator(f"[data-testid=DataTable-{query_name}]"), []
-    onward = table.get_by_label("next-page")
+    table.locator("tr:has(td)").first.wait_for()
+    first, onward = table.get_by_label("first-page"), table.get_by_label("next-page")
+    if first.count() and first.is_enabled():
+        turned(table, first)
     while True:
-        found += (shown := rows_shown(table))
+        found += rows_shown(table)
         if not onward.count() or onward.is_disabled():
             return found
-        onward.click()
-        end = time.monotonic() + 20
-        while rows_shown(table) == shown and time.monotonic() < end:
-            time.sleep(0.02)
+        turned(table, onward)
+
+
+def turned(table, button) -> None:
+    """Go to another page of a table, and wait until it is there."""
+    before, end = rows_shown(table), time.monotonic() + 120
+    button.click()
+    while rows_shown(table) == before and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+def at_last(read: Callable[[], Any], is_right: Callable[[Any], object]) -> Any:
+    """What `read` gives, as soon as it is right, else what it gives after two minutes: each query of a page ends in its own
+    time, and what it is for shows until then what was there before."""
+    end = time.monotonic() + 120
+    while not is_right(found := read()) and time.monotonic() < end:
+        time.sleep(0.1)
+    return found
 
 
 def rows_of_file(file: Path) -> list[dict]:
@@ -203,18 +225,21 @@ def test_every_figure_of_the_overview_is_gold_s(reader, reports, expected):
         (f"Overdue now, {currency}, with tax", rounded(expected.overdue[1]), None),
         ("Overdue invoices", rounded(expected.overdue[0]), None),
     ]  # fmt: skip
-    figures = " ".join(page.inner_text("[data-figures=kpis]").split())
     pattern = " ".join(
         f"{re.escape(title)} {re.escape(value)}" + (rf" \S {re.escape(change)} vs\. month before" if change else r"\b[^\d]*?")
         for title, value, change in parts
     )
+    figures = at_last(
+        lambda: " ".join(page.inner_text("[data-figures=kpis]").split()), lambda found: re.fullmatch(pattern, found)
+    )
     assert re.fullmatch(pattern, figures), (pattern, figures)
 
     page.get_by_text("The same as a table").click()
-    assert rows_of_table(page, "trend") == [
+    trend = [
         [f"{month:%b %Y}", rounded(total(months, 3, month=month)), rounded(total(months, 4, month=month))]
         for month in reversed(expected.ended)
     ]
+    assert at_last(lambda: rows_of_table(page, "trend"), lambda found: found == trend) == trend
 
     since = date(last.year - 1, last.month, 1)  # the month after is the first of the twelve
     names = {country: name for month, country, name, *_ in months if since < month <= last}
@@ -230,9 +255,9 @@ def test_every_figure_of_the_overview_is_gold_s(reader, reports, expected):
             percent(new[0][3] if new else 0, old[0][3]) if old and old[0][3] > 0 else "-",
             rounded(sum(row[4] for row in mine if since < row[0] <= last)),
         ]
-    shown = {row[0]: row[2:] for row in rows_of_table(page, "by_country")}
+    shown = at_last(lambda: {row[0]: row[2:] for row in rows_of_table(page, "by_country")}, lambda found: found == wanted)
     assert shown == wanted
-    on_map = page.locator("g.country title").all_text_contents()
+    on_map = at_last(page.locator("g.country title").all_text_contents, lambda found: len(found) > len(names) / 2)
     assert len(on_map) > len(names) / 2
     assert set(on_map) <= {f"{name}: {rounded(revenues[country])} {currency}" for country, name in names.items()}
     (top,) = (reports.folder / "data" / "gold" / "overview_top_countries").rglob("*.arrow")
@@ -256,12 +281,12 @@ def test_a_reader_goes_from_the_overview_to_one_invoice(reader, gold):
         "select count(*), sum(total_amount_reporting), max(overdue_days) from gold.fct_invoices where country_key = 'DE'"
         " and is_overdue and customer_key <> 'unknown' group by customer_key order by 2 desc nulls last limit 10",
     )
-    assert [row[1:4] for row in rows_of_table(page, "late")] == [
-        [rounded(amount), rounded(count), rounded(days)] for count, amount, days in late
-    ]
+    wanted = [[rounded(amount), rounded(count), rounded(days)] for count, amount, days in late]
+    assert wanted, "the page would be tested with nothing on it"
+    assert at_last(lambda: [row[1:4] for row in rows_of_table(page, "late")], lambda found: found == wanted) == wanted
     page.get_by_role("link", name="Its invoices").click()
     reader.ready("invoices/")
-    assert page.get_by_label("Country").input_value() == "DE"
+    expect(page.get_by_label("Country")).to_have_value("DE", timeout=PATIENCE)
     page.get_by_label("Status").select_option("paid")
     paid = "from gold.fct_invoices where country_key = 'DE' and status = 'paid'"
     month = query(gold, f"select date_format(max(invoice_date), 'yyyy-MM') {paid}")[0][0]
@@ -273,7 +298,8 @@ def test_a_reader_goes_from_the_overview_to_one_invoice(reader, gold):
     )
     amount = rounded(sum(row[4] or 0 for row in fitting))
     page.get_by_text(f"{rounded(len(fitting))} invoices and credit notes, together {amount} EUR with tax").wait_for()
-    assert [row[0] for row in rows_of_table(page, "invoices")] == [row[1] for row in fitting[:1000]]
+    numbers = [row[1] for row in fitting[:1000]]
+    assert at_last(lambda: [row[0] for row in rows_of_table(page, "invoices")], lambda found: found == numbers) == numbers
     invoice_id, number, gross, currency, reporting = fitting[0]
     page.get_by_label("Number", exact=True).fill(number)
     page.get_by_text("1 invoices and credit notes").wait_for()
@@ -292,7 +318,8 @@ def test_a_filter_may_be_any_text(reader):
     reader.open("invoices/")
     reader.page.get_by_label("Customer").fill("' or 1=1 --")
     reader.page.get_by_text("No invoice fits these filters.").wait_for()
-    assert reader.page.inner_text("[data-figures=matches]").startswith("0 invoices")
+    matches = at_last(lambda: reader.page.inner_text("[data-figures=matches]"), lambda found: found.startswith("0 invoices"))
+    assert matches.startswith("0 invoices")
 
 
 def test_the_quality_page_says_what_silver_says(reader, gold):
@@ -304,20 +331,29 @@ def test_the_quality_page_says_what_silver_says(reader, gold):
         " left join silver.exchange_rates as rates on rejected_invoices.currency_code = rates.currency_code"
         " and date_trunc('month', invoice_date) = invoice_month lateral view explode(reasons) as reason group by reason",
     )
-    found = {row[1]: row[2:4] for row in rows_of_table(page, "rejections") if row[0] == "invoices"}
-    assert found == {reason: [rounded(count), rounded(amount or 0)] for reason, count, amount in reasons}
+    wanted = {reason: [rounded(count), rounded(amount or 0)] for reason, count, amount in reasons}
+    found = at_last(
+        lambda: {row[1]: row[2:4] for row in rows_of_table(page, "rejections") if row[0] == "invoices"},
+        lambda found: found == wanted,
+    )
+    assert found == wanted
     review = query(gold, "select count(*), sum(invoice_count), sum(total_amount_reporting) from silver.country_review")[0]
-    said = " ".join(page.inner_text("article").split())
     texts, invoices, amount = (rounded(value or 0) for value in review)
-    assert f"{texts} texts that nothing resolved for certain, on {invoices} invoices" in said and amount in said
+    told = f"{texts} texts that nothing resolved for certain, on {invoices} invoices"
+    said = at_last(lambda: " ".join(page.inner_text("article").split()), lambda found: told in found and amount in found)
+    assert told in said and amount in said
     counts = {"landed": "true"} | {
         name: f"outcome = '{name}'" for name in ("accepted", "superseded", "rejected", "unaccounted")
     }
     sums = ", ".join(f"coalesce(sum(row_count) filter (where {condition}), 0)" for condition in counts.values())
     went = query(gold, f"select table_name, {sums} from silver.row_accounting group by table_name order by table_name")
-    assert rows_of_table(page, "accounting") == [[table, *map(rounded, numbers)] for table, *numbers in went]
-    loads = [(row[0], row[2], row[3]) for row in rows_of_table(page, "loads")]
-    assert sorted(loads) == sorted((table, rounded(landed), rounded(rejected)) for table, landed, _, _, rejected, _ in went)
+    accounted = [[table, *map(rounded, numbers)] for table, *numbers in went]
+    assert at_last(lambda: rows_of_table(page, "accounting"), lambda found: found == accounted) == accounted
+    loads = sorted((table, rounded(landed), rounded(rejected)) for table, landed, _, _, rejected, _ in went)
+    found = at_last(
+        lambda: sorted((row[0], row[2], row[3]) for row in rows_of_table(page, "loads")), lambda found: found == loads
+    )
+    assert found == loads
     assert len(rows_of_table(page, "tests")) > 10
     assert "Elementary keeps them" in said or "dbt's last command on this machine ran" in said
 
@@ -348,6 +384,7 @@ def test_a_keyboard_is_enough(reader):
     page = reader.page
 
     def go_to(selector: str) -> None:
+        page.locator(selector).first.wait_for()
         for _ in range(150):
             page.keyboard.press("Tab")
             if page.evaluate("selector => document.activeElement.matches(selector)", selector):
@@ -372,10 +409,11 @@ def test_the_reader_chooses_light_or_dark(reader):
     reader.open("")
     page = reader.page
     page.get_by_label("Menu", exact=True).click()
-    for _ in range(3):  # the system's, light, dark
-        if page.evaluate("document.documentElement.dataset.theme") == "dark":
-            break
-        page.get_by_role("menuitem", name="Appearance").click()
+    switch = page.get_by_role("menuitem", name="Appearance")
+    for now, then in (("System", "Light"), ("Light", "Dark")):
+        expect(switch).to_contain_text(now, timeout=PATIENCE)
+        switch.click()
+        expect(switch).to_contain_text(then, timeout=PATIENCE)
     page.reload()
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
@@ -387,7 +425,8 @@ def test_files_are_compressed_and_those_with_a_hash_kept(reports):
     paths = json.loads((reports.folder / "data" / "manifest.json").read_text())["renderedFiles"]["gold"]
     (invoices,) = (path for path in paths if path.endswith("/invoices.arrow"))
     for encoding in ("gzip", "zstd"):
-        with requests.get(reports.address + invoices, headers={"Accept-Encoding": encoding}, stream=True, timeout=30) as answer:
+        headers = {"Accept-Encoding": encoding}
+        with requests.get(reports.address + invoices, headers=headers, stream=True, timeout=300) as answer:
             assert answer.headers["Content-Encoding"] == encoding
             assert int(answer.headers["Content-Length"]) < (reports.folder / invoices).stat().st_size / 2
     assert re.search(r"/[0-9a-f]{16}/invoices\.arrow$", invoices)

@@ -29,7 +29,7 @@ def versions(environment: dict[str, str]) -> dict[str, int]:
 
 
 def job(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess:
-    return python("-m", "ingestion.run", *arguments, env=environment, timeout=900)
+    return python("-m", "ingestion.run", *arguments, env=environment, timeout=1800)
 
 
 def test_make_run_ends_with_a_summary_that_adds_up(undisturbed):
@@ -86,7 +86,7 @@ def started(command: list[str], folder: Path, environment: dict[str, str], outpu
 
 def reached(line: str, process: subprocess.Popen, output: Path) -> None:
     """Wait until the job prints this."""
-    end = time.monotonic() + 300
+    end = time.monotonic() + 1800
     while line not in output.read_text() and process.poll() is None and time.monotonic() < end:
         time.sleep(0.05)
     assert line in output.read_text(), output.read_text()[-3000:]
@@ -170,7 +170,7 @@ def test_killed_at_every_stage_and_run_again_the_other_engine_builds_the_same_go
                 if file:
                     os.kill(int(re.search(r"\d+", (state / file).read_text())[0]), signal.SIGKILL)
                     # an engine comes back by itself: where no statement was in it at that moment, the run goes on
-                    assert process.wait(300) in ((0, 1) if file == "engine.pid" else (1,)), output.read_text()[-3000:]
+                    assert process.wait(1800) in ((0, 1) if file == "engine.pid" else (1,)), output.read_text()[-3000:]
             assert "Traceback" not in output.read_text()
         for expected in (undisturbed.gold, day_after):
             if expected is day_after:

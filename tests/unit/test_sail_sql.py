@@ -50,3 +50,8 @@ def test_what_depends_on_types_that_cannot_be_told_is_refused():
 def test_integers_are_added_in_a_wider_type_and_cast_back():
     query = to_sail("select a + b as c from t", "sail", lambda query: [("a", "int"), ("b", "int")])
     assert query == "SELECT CAST(CAST(a AS BIGINT) + CAST(b AS BIGINT) AS INT) AS c FROM t"
+
+
+def test_names_of_tables_are_written_small_and_paths_as_they_are():
+    query = to_sail("select * from Gold.Dim, delta.`/A/b`", "sail", lambda query: [])
+    assert query == "SELECT * FROM `gold`.`dim` CROSS JOIN delta.`/A/b`"

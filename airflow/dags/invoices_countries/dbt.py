@@ -264,7 +264,10 @@ def _owner(manifest: dict, node: dict) -> dict[str, str] | None:
 def _connect(target: str):
     from airflow.sdk.configuration import conf
 
+    from ingestion.dbt_command import spare_stack_walks
+
     def connect(context: Any, operator: Any) -> None:
+        spare_stack_walks()
         _finished.clear()  # of a task before, where all are in one process (`make dag-run`)
         # not operator_args' env, which Airflow would render, store and show
         operator.env = {
