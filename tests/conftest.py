@@ -35,18 +35,19 @@ def pytest_configure() -> None:
 
 
 #: Files of minutes by their share of the suite: those of one share have a lakehouse in common. All others share the session's
-#: endpoints and are the share REST, the longest; of it, what takes minutes and can do with an endpoint of its own is apart.
+#: endpoints and are the share REST. The longest share is the first.
 SHARES = {
     **dict.fromkeys(
         ("test_power_bi_measures.py", "test_reports.py", "test_run.py", "test_serve.py", "test_sql_clients.py"), "run"
     ),
-    "test_observability.py": "elementary",
-    "test_kafka.py": "kafka",
-    "test_loaders.py": "loaders",
-    "test_mutations.py": "mutations",
     "test_airflow_scheduler.py": "scheduler",
+    "test_loaders.py": "loaders",
+    "test_kafka.py": "kafka",
+    "test_mutations.py": "mutations",
+    "test_observability.py": "elementary",
 }
 REST = "rest"
+LONGEST_FIRST = list(dict.fromkeys([REST, *SHARES.values()]))
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -64,6 +65,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
     class ByShare(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return SHARES.get(nodeid.partition("::")[0].rpartition("/")[2], REST)
+
+        def _assign_work_unit(self, node) -> None:  # not the share of most tests first, as it would be
+            self.workqueue.move_to_end(min(self.workqueue, key=LONGEST_FIRST.index), last=False)
+            super()._assign_work_unit(node)
 
     return ByShare(config, log)
 
