@@ -15,7 +15,7 @@ from statistics import median
 
 from tests.conftest import free_port, python
 from tests.fixtures_airflow import airflow_over
-from tests.integration.test_run import copy_of_the_repository
+from tests.fixtures_run import copy_of_the_repository
 
 
 def measure(folder: Path, invoices: int, is_preloaded: bool) -> dict[str, float]:
