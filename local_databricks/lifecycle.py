@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import gc
 import http.client
 import json
 import logging
@@ -137,6 +138,10 @@ def serve(settings: Settings) -> None:
 
     engine = {"spark": Spark, "sail": Sail}[settings.engine](settings)
     server = Server(settings, engine)
+    # Garbage is collected by the server's thread `sweep` alone. An abandoned call of gRPC takes locks when it is collected;
+    # where that happens in a thread that gRPC just starts, holding its channel's lock, everybody waits for everybody.
+    gc.disable()
+    gc.freeze()
     _write_pid(settings, os.getpid())
     failed = threading.Event()
 

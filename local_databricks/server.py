@@ -1,6 +1,7 @@
 """The HTTPS front: checks the bearer token, hands Thrift to `sql_service` and REST to `commands`."""
 
 import base64
+import gc
 import hmac
 import itertools
 import json
@@ -27,6 +28,8 @@ from local_databricks.tls import ensure_certificates
 LOG = logging.getLogger(__name__)
 
 HANDSHAKE_TIMEOUT = 60.0
+#: So many more objects than at the last collection are worth the next one, which `lifecycle.serve` leaves to the sweep.
+GARBAGE = 10_000
 _PROTOCOL = TBinaryProtocolAcceleratedFactory()
 _connections = itertools.count(1)
 
@@ -74,6 +77,8 @@ class Server(ThreadingHTTPServer):
             time.sleep(2)
             self.sql.close_abandoned()
             self.commands.close_abandoned()
+            if gc.get_count()[0] > GARBAGE:
+                gc.collect()
 
     def close(self) -> None:
         self.commands.close()
