@@ -4,7 +4,6 @@ Which one is the setting ENGINE: Apache Spark (`spark.py`) or Sail (`sail.py`).
 """
 
 import atexit
-import contextlib
 import ctypes
 import logging
 import os
@@ -25,7 +24,7 @@ import psutil
 from pyspark.sql.connect.client.core import DefaultChannelBuilder, SparkConnectClient
 
 from local_databricks.catalog import Known
-from local_databricks.settings import CATALOG, USER, LocalDatabricksError, Settings
+from local_databricks.settings import CATALOG, USER, LocalDatabricksError, Settings, free_port
 from local_databricks.words import Words
 
 LOG = logging.getLogger(__name__)
@@ -33,19 +32,6 @@ LOG = logging.getLogger(__name__)
 START_TIMEOUT = 600.0  # a busy machine may need minutes; an engine that ends instead is told at once
 #: After this many deaths in a row, each within RESTART_WINDOW seconds of its start, something is wrong for good.
 RESTARTS, RESTART_WINDOW = 3, 60.0
-
-
-def free_port() -> int:
-    """A port of loopback on which nobody listens, and which the kernel gives to nobody before the engine listens on it.
-
-    That takes seconds, in which any outgoing connection may get one of the ports that the system hands out by itself; on Linux
-    and macOS those are above (ip-sysctl's ip_local_port_range: 32768 to 60999).
-    """
-    while True:
-        port = 20_000 + secrets.randbelow(12_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def _die_with_parent() -> None:

@@ -1,7 +1,9 @@
 """Where the local endpoint keeps its state, and the settings it takes from the environment."""
 
+import contextlib
 import os
 import secrets
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,19 @@ DEFAULT_PORT = 15443
 
 class LocalDatabricksError(Exception):
     """Something that the user can mend; the text is one sentence that names it."""
+
+
+def free_port() -> int:
+    """A port of loopback on which nobody listens, and which the kernel gives to nobody before the caller listens on it.
+
+    That takes seconds, in which any outgoing connection may get one of the ports that the system hands out by itself; on Linux
+    and macOS those are above (ip-sysctl's ip_local_port_range: 32768 to 60999).
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def lakehouse_home() -> Path:

@@ -111,9 +111,8 @@ def demonstration(invoices: int = demo_source.DEFAULT_INVOICES, after: int = 0) 
     after: how many days have passed in the source before the first load. Changes this process's environment for good. Raises
     ElementaryIsOff without Elementary.
     """
-    from local_databricks.engine import free_port
     from local_databricks.lifecycle import down
-    from local_databricks.settings import Settings
+    from local_databricks.settings import Settings, free_port
 
     refuse_stand_ins()
     home = lakehouse_home() / "incidents"

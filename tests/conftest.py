@@ -4,8 +4,6 @@ import atexit
 import contextlib
 import functools
 import os
-import secrets
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from local_databricks.settings import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Variables of the developer's shell that would lead a test to the developer's lakehouse, source or workspace.
@@ -86,15 +86,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     for process in psutil.wait_procs(left, timeout=10)[1]:
         with contextlib.suppress(psutil.Error):
             process.kill()
-
-
-def free_port() -> int:
-    """A port of loopback on which nobody listens, and which the kernel gives to nobody before the caller listens on it."""
-    while True:
-        port = 20_000 + secrets.randbelow(12_000)  # Linux and macOS hand out by themselves what is above
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def run(*command: str, env: dict[str, str] | None = None, timeout: float = 900, **options) -> subprocess.CompletedProcess:

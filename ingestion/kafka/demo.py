@@ -27,8 +27,7 @@ from ingestion.kafka.broker import Broker, Producer, message
 from ingestion.kafka.settings import SCHEMA
 from ingestion.settings import REPOSITORY, IngestionError, in_environment, lakehouse_home
 from local_databricks import lifecycle, packages
-from local_databricks.engine import free_port
-from local_databricks.settings import Settings
+from local_databricks.settings import Settings, free_port
 
 BEFORE = 200  # invoices that are there before the clock starts
 START_SECONDS = 180

@@ -299,9 +299,9 @@ def _note(event: Any) -> None:
 def push_results(folder: str, context: Any) -> None:
     """Push what dbt did in this task as the XCom `dbt_results`, for notices.
 
-    folder: the dbt project's copy in which dbt ran. The value is a list of objects with name, resource_type, status, message,
-    failures, rows_affected, stored_in (the table of a test's failing rows), seconds, and owner (name and email) of what is not
-    well.
+    folder: the dbt project's copy in which dbt ran, which Cosmos tells and nobody needs here. The value is a list of objects
+    with name, resource_type, status, message, failures, rows_affected, stored_in (the table of a test's failing rows), seconds,
+    and owner (name and email) of what is not well.
     """
     found = [_result(each) for each in _finished]
     if any(each["status"] not in WELL for each in found):
@@ -309,7 +309,7 @@ def push_results(folder: str, context: Any) -> None:
         for each, data in zip(found, _finished, strict=True):
             if each["status"] not in WELL:
                 each["owner"] = _owner(manifest, _node_of(manifest, data.node_info.unique_id))
-    if found:  # else dbt stopped before it ran anything, or was asked for freshness only
+    if found:  # else dbt stopped before it ran anything
         context["ti"].xcom_push(key=DBT_RESULTS, value=found)
 
 
